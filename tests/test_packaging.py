@@ -1,0 +1,111 @@
+"""Hold pyproject.toml, environment.yml and requirements.lock together."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EVERY_REQUIREMENT = PYPROJECT["project"]["dependencies"] + [
+    line for extra in PYPROJECT["project"]["optional-dependencies"].values() for line in extra
+]
+LOCK_LINES = [
+    line
+    for line in (ROOT / "requirements.lock").read_text().splitlines()
+    if not line.startswith("#")
+]
+PINS = {canonicalize_name(name): version for name, version in (s.split("==") for s in LOCK_LINES)}
+
+
+def ranges(lines: Iterable[str]) -> dict[str, SpecifierSet]:
+    """Map each requirement's canonical name to its supported range."""
+    requirements = [Requirement(line) for line in lines]
+    return {canonicalize_name(r.name): r.specifier for r in requirements}
+
+
+def is_pinned(requirement: Requirement) -> bool:
+    """Tell whether the lock has this distribution, at a version that the requirement allows."""
+    version = PINS.get(canonicalize_name(requirement.name))
+    return version is not None and version in requirement.specifier
+
+
+def test_environment_yml_repeats_the_ranges_of_pyproject() -> None:
+    *conda, pip_section = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    tools = re.compile("python=|pip$|c-compiler$")
+    lines = [line for line in conda if not tools.match(line)] + pip_section["pip"]
+
+    assert ranges(lines) == ranges(PYPROJECT["project"]["dependencies"])
+    assert len(lines) == len(PYPROJECT["project"]["dependencies"])
+
+
+def test_environment_yml_has_a_supported_python() -> None:
+    python = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][0]
+
+    version = re.fullmatch(r"python=([\d.]+)", python)[1]
+    assert version in SpecifierSet(PYPROJECT["project"]["requires-python"])
+
+
+def test_lock_pins_every_dependency_inside_its_range() -> None:
+    assert [line for line in EVERY_REQUIREMENT if not is_pinned(Requirement(line))] == []
+
+
+def test_lock_is_exact_sorted_and_names_no_host() -> None:
+    assert [line for line in LOCK_LINES if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    assert sorted(LOCK_LINES, key=str.upper) == LOCK_LINES
+    assert len(PINS) == len(LOCK_LINES)
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_lock_is_transitive() -> None:
+    missing = {}
+    for name in PINS:
+        try:
+            requirements = [Requirement(line) for line in requires(name) or []]
+        except PackageNotFoundError:  # a conda environment has no development tools
+            continue
+        needed = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+        if name == "torch":  # its GPU libraries differ from machine to machine: pip finds them
+            needed = [r for r in needed if not re.match("nvidia|cuda|triton", r.name)]
+        missing[name] = [str(r) for r in needed if not is_pinned(r)]
+
+    assert missing["torch"] == []  # at least what everyone has installed was looked at
+    assert {name: lines for name, lines in missing.items() if lines} == {}
+
+
+def test_every_import_of_the_package_is_declared() -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "thinktuning").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    imported = {
+        alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names
+    }
+    imported |= {
+        str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0
+    }
+    modules = {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"thinktuning"}
+
+    declared = ranges(EVERY_REQUIREMENT)
+    providers = packages_distributions()
+    assert "torch" in modules
+    assert [
+        module
+        for module in modules
+        if not any(canonicalize_name(name) in declared for name in providers.get(module, [module]))
+    ] == []
+
+
+def test_package_data_covers_every_file_that_is_not_python() -> None:
+    package = ROOT / "thinktuning"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["thinktuning"]
+    packaged = {path for pattern in patterns for path in package.glob(pattern)}
+
+    files = {path for path in package.rglob("*") if path.is_file()}
+    assert {path for path in files if path.suffix not in {".py", ".pyc"}} == packaged
