@@ -1,0 +1,124 @@
+"""The lexical detector of the four behaviours, and flips."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from thinktuning.behaviours import count_per_1000, detect, first_boxed, flip, reflects
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.mark.parametrize(
+    ("text", "behaviour"),
+    [
+        ("Wait, let me check. 3+8=11. 11-2=9.", "self_conflict"),
+        ("Wait , let me check .", "self_conflict"),  # a word-level tokenizer's spacing
+        ("Wait\nThe total is 9.", "self_conflict"),
+        ("Wait a minute, 3 + 8 is 11.", "self_conflict"),
+        ("But wait, the question asks for the rest.", "self_conflict"),
+        ("Hold on. 3 + 8 is 11.", "self_conflict"),
+        ("That can't be right.", "self_conflict"),
+        ("That can\u2019t be right.", "self_conflict"),
+        ("Something about that number doesn't sit right.", "self_conflict"),
+        ("Hmm, 12 apples?", "self_conflict"),
+        ("I skipped the steps, so let me redo it.", "self_critique"),
+        ("I made a mistake in the addition.", "self_critique"),
+        ("I've made another arithmetic error.", "self_critique"),
+        ("My calculation was wrong.", "self_critique"),
+        ("I forgot to carry the one.", "self_critique"),
+        ("I just jumped to the answer.", "self_critique"),
+        ("Let me go through it again. 3+8=11.", "self_agreement"),
+        ("Let me double-check.", "self_agreement"),
+        ("let me verify", "self_agreement"),
+        ("Let's verify the result by substitution.", "self_agreement"),
+        ("Looking back at my reasoning, each step follows.", "self_agreement"),
+        ("Let me walk through my steps again to be sure.", "self_agreement"),
+        ("Everything checks out.", "self_agreement"),
+        ("My teacher would ask for each step.", "self_consultation"),
+        ("My old teacher would ask: what is the unit?", "self_consultation"),
+        ("Imagine a colleague asking why.", "self_consultation"),
+        ("What would my math teacher say?", "self_consultation"),
+        ("If my old physics teacher were looking at this, she would frown.", "self_consultation"),
+    ],
+)
+def test_a_reflective_phrase_is_one_behaviour(text, behaviour):
+    assert detect(text) == {behaviour}
+    assert reflects(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"The answer is \boxed{7}",
+        "Let's think step by step. First, 3 + 8 = 11. Then 11 - 2 = 9. So the answer is 9.",
+        "The waiter served 12 tables and was awaited by 3 more.",
+        "They wait 5 minutes at the station. Wait time: 5 + 3 = 8 minutes.",
+        "He had to wait, and holds onto his ticket.",
+        "Sam made a mistake on his test and lost 5 points.",
+        "Anna forgot to water her plants. Her teacher gave her 3 books.",
+        "We check whether 7 divides 91: let us verify that 7 * 13 = 91.",
+        "Ben checks out 3 books and looks back at the library.",
+        "Chuck checked his change twice.",
+        "",
+    ],
+)
+def test_a_plain_solution_does_not_reflect(text):
+    assert detect(text) == set()
+    assert not reflects(text)
+
+
+def test_several_behaviours_in_one_response():
+    text = (
+        "Wait, that is too many. I misread it. My teacher would ask why. Let me verify my answer."
+    )
+    assert detect(text) == {
+        "self_conflict",
+        "self_critique",
+        "self_consultation",
+        "self_agreement",
+    }
+
+
+def test_occurrences_per_1000_tokens():
+    # 2 conflicts and 1 agreement in 500 tokens; "Wait, let me check" counts once
+    texts = ["Wait, let me check. Hold on.", r"\boxed{7}", "Let me double-check."]
+    assert count_per_1000(texts, 500) == {
+        "self_conflict": 4.0,
+        "self_critique": 0.0,
+        "self_agreement": 2.0,
+        "self_consultation": 0.0,
+    }
+
+
+@pytest.mark.parametrize("text", ["Wait", "let me verify", "let me just", "but wait", "hold on"])
+def test_white_space_after_a_phrase_takes_linear_time(text):
+    start = time.perf_counter()
+    detect(text + " " * 100_000)
+    assert time.perf_counter() - start < 2  # quadratic: minutes
+
+
+def test_first_committed_answer():
+    assert first_boxed(r"\boxed{7} Wait, let me check. \boxed{9}") == "7"
+    assert first_boxed("no answer") is None
+
+
+def test_flips():
+    assert flip(False, True) == "wrong->right"
+    assert flip(True, False) == "right->wrong"
+    assert flip(True, True) == "right->right"
+    assert flip(False, False) == "wrong->wrong"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [("gsm8k/test.jsonl", ("question", "answer")), ("math500/test.jsonl", ("problem", "solution"))],
+)
+def test_human_solutions_raise_no_false_alarm(path, fields):
+    if not (SHARED / "data" / path).exists():
+        pytest.skip(f"needs {path} in ../shared/data, which is not part of the repository")
+    rows = [json.loads(line) for line in (SHARED / "data" / path).read_text().splitlines()]
+    assert [row[field] for row in rows for field in fields if reflects(row[field])] == []

@@ -1,0 +1,205 @@
+"""Scores and intervals against values worked by hand or published."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from thinktuning.statistics import (
+    accuracy_interval,
+    avg_at_k,
+    crossed_difference,
+    crossed_interval,
+    holm,
+    maj_at_k,
+    mcnemar_p,
+    mean_interval,
+    minimum_detectable_effect,
+    paired_difference,
+    pass_at_k,
+    proportion_interval,
+    standard_error,
+    two_level_bootstrap,
+)
+
+
+def test_avg_at_k():
+    assert avg_at_k([[1, 0, 0, 1], [1, 1, 1, 1]]).tolist() == [0.5, 1.0]
+
+
+def test_pass_at_k_is_the_unbiased_estimator():
+    # K = 4, k = 2, C(4, 2) = 6: c = 0: 1 - 6/6; c = 1: 1 - 3/6; c = 2: 1 - 1/6; c = 3: 1 - 0/6
+    correct = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [1, 1, 1, 0]]
+    assert pass_at_k(correct, 2) == pytest.approx([0, 1 / 2, 5 / 6, 1])
+    assert pass_at_k(correct, 1) == pytest.approx([0, 1 / 4, 2 / 4, 3 / 4])
+    assert pass_at_k(correct, 4) == pytest.approx([0, 1, 1, 1])
+    with pytest.raises(ValueError, match="pass@5"):
+        pass_at_k(correct, 5)
+
+
+def test_maj_at_k():
+    answers = [
+        ["7", "8", "7", None],  # 7 wins, and is right
+        ["8", "8", "7", None],  # 8 wins, and is wrong
+        ["7", "8", None, None],  # a tie between right and wrong
+        [None, None, None, "7"],  # one vote is a majority: None does not vote
+        [None, None, None, None],  # nothing to vote for
+    ]
+    correct = [[1, 0, 1, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]]
+    assert maj_at_k(answers, correct).tolist() == [1, 0, 0.5, 1, 0]
+
+
+def test_standard_error_and_t_interval():
+    # mean 0.375; squared deviations .015625 + .140625 + .140625 + .390625 = .6875; / (4 * 3)
+    scores = [0.5, 0, 0, 1]
+    se = math.sqrt(0.6875 / 12)
+    assert standard_error(scores) == pytest.approx(se)
+    estimate = mean_interval(scores)
+    half_width = 3.182446 * se  # the tabulated 97.5 % quantile of t with 3 degrees of freedom
+    assert (estimate.mean, estimate.se, estimate.n) == (0.375, pytest.approx(se), 4)
+    assert estimate.ci_low == pytest.approx(0.375 - half_width, abs=1e-6)
+    assert estimate.ci_high == pytest.approx(0.375 + half_width, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("num_correct", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_interval_as_published(num_correct, n, low, high):
+    # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
+    estimate = proportion_interval(num_correct, n)
+    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_accuracy_interval_is_wilson_only_for_few_questions_with_one_sample():
+    few = np.array([[1]] * 81 + [[0]] * 182)  # 81 of 263
+    assert accuracy_interval(few) == proportion_interval(81, 263)
+    assert accuracy_interval(np.tile(few, (2, 1))) == mean_interval(np.tile(few[:, 0], 2))
+    assert accuracy_interval(np.tile(few, (1, 2))) == mean_interval(few[:, 0])
+
+
+def test_paired_difference():
+    # d = [.5, 0, 0, 1] as above: t = .375 / se = 1.566699, and with 3 degrees of freedom
+    # p = 1 - 2/pi (atan(t/sqrt 3) + (t/sqrt 3) / (1 + t^2/3)) = 1 - 2/pi (.735314 + .497494)
+    difference, p_value = paired_difference([1, 0.5, 0, 1], [0.5, 0.5, 0, 0])
+    assert difference == mean_interval([0.5, 0, 0, 1])
+    assert p_value == pytest.approx(0.215170, abs=1e-5)
+
+
+def test_paired_difference_without_noise():
+    assert paired_difference([1, 0, 1], [1, 0, 1])[1] == 1
+    assert paired_difference([1, 1, 1], [0, 0, 0])[1] == 0
+
+
+def test_exact_mcnemar():
+    # 8 questions only a has right, 1 only b: 2 * (C(9,0) + C(9,1)) / 2^9 = 20 / 512
+    a = [1] * 8 + [0] + [1] * 5
+    b = [0] * 8 + [1] + [1] * 5
+    assert mcnemar_p(a, b) == pytest.approx(20 / 512)
+    assert mcnemar_p(a, a) == 1
+    with pytest.raises(ValueError, match="0 or 1"):
+        mcnemar_p([0.5, 1], [0, 1])
+
+
+def test_crossed_interval_worked_by_hand():
+    # mean 3.5; seeds -+1.5: MS = 3 (2.25 + 2.25) / 1 = 13.5; questions -1.5, -.5, 2: MS =
+    # 2 * 6.5 / 2 = 6.5; errors -+(.5, .5, -1): MS = 3 / 2. var = (13.5 + 6.5 - 1.5) / 6;
+    # df = 18.5^2 / (13.5^2 / 1 + 6.5^2 / 2 + 1.5^2 / 2) = 342.25 / 204.5
+    estimate = crossed_interval([[1, 2, 3], [3, 4, 8]])
+    se = math.sqrt(18.5 / 6)
+    half_width = stats.t.ppf(0.975, 342.25 / 204.5) * se
+    assert (estimate.mean, estimate.se, estimate.n) == (3.5, pytest.approx(se), 3)
+    assert estimate.ci_low == pytest.approx(3.5 - half_width)
+    assert estimate.ci_high == pytest.approx(3.5 + half_width)
+
+
+def test_seeds_that_agree_leave_the_interval_over_questions():
+    # MS_seed = MS_error = 0: what is left is the variance over questions, with N - 1 degrees
+    scores = [0.0, 0.25, 0.5, 1.0]
+    crossed, plain = crossed_interval([scores] * 3), mean_interval(scores)
+    assert crossed.se == pytest.approx(plain.se)
+    assert crossed.ci_high == pytest.approx(plain.ci_high)
+
+
+def test_crossed_difference_compares_a_method_without_seeds_with_every_seed():
+    a = np.array([[1.0, 2, 3], [3, 4, 8]])
+    difference, p_value = crossed_difference(a, [[1.0, 1, 1]])
+    assert difference.mean == 2.5
+    assert difference.se == pytest.approx(crossed_interval(a).se)
+    # Student's t is 2.5 / 1.755942 = 1.423737; the interval at confidence 1 - p just touches 0
+    assert crossed_interval(a - 1, confidence=1 - p_value).ci_low == pytest.approx(0, abs=1e-9)
+
+
+def test_one_seed_has_no_interval_over_seeds():
+    with pytest.raises(ValueError, match="2 or more"):
+        crossed_interval([[1, 0, 1]])
+
+
+def test_bootstrap_of_one_seed_resamples_questions():
+    scores = np.random.default_rng(0).random(200)
+    estimate = two_level_bootstrap([scores], num_resamples=4000, seed=1)
+    plain = mean_interval(scores)
+    assert estimate.mean == plain.mean
+    assert estimate.se == pytest.approx(plain.se, rel=0.04)
+    assert estimate.ci_low == pytest.approx(plain.ci_low, abs=0.1 * plain.se)
+    assert estimate.ci_high == pytest.approx(plain.ci_high, abs=0.1 * plain.se)
+
+
+def test_bootstrap_draws_the_same_questions_for_every_seed():
+    # three seeds that agree say no more than one: independent draws would divide se by sqrt(3)
+    scores = np.random.default_rng(0).random(200)
+    estimate = two_level_bootstrap([scores] * 3, num_resamples=4000, seed=1)
+    assert estimate.se == pytest.approx(standard_error(scores), rel=0.04)
+
+
+def test_bootstrap_resamples_seeds_with_replacement():
+    # no noise but the seeds 0 and 1: means 0, 1/2, 1 with chances 1/4, 1/2, 1/4: variance 1/8
+    estimate = two_level_bootstrap([[0.0] * 5, [1.0] * 5], num_resamples=4000, seed=1)
+    assert (estimate.mean, estimate.ci_low, estimate.ci_high) == (0.5, 0, 1)
+    assert estimate.se == pytest.approx(math.sqrt(1 / 8), rel=0.04)
+
+
+def test_bootstrap_is_reproducible_and_blocks_do_not_matter_for_its_shape():
+    scores = np.random.default_rng(0).random((2, 5000))  # 210 resamples a block
+    first = two_level_bootstrap(scores, num_resamples=500, seed=1)
+    assert first == two_level_bootstrap(scores, num_resamples=500, seed=1)
+    assert first != two_level_bootstrap(scores, num_resamples=500, seed=2)
+    assert first.ci_low < first.mean < first.ci_high
+
+
+def test_crossed_interval_covers_better_than_the_bootstrap_when_seeds_differ():
+    # 3 seeds of deviation .5 (logits) over 100 questions; by symmetry the true mean is 1/2
+    rng = np.random.default_rng(0)
+    covered = np.zeros(2)
+    num_studies = 300
+    for study in range(num_studies):
+        logits = 1.5 * rng.standard_normal((1, 100)) + 0.5 * rng.standard_normal((3, 1))
+        scores = rng.binomial(4, 1 / (1 + np.exp(-logits))) / 4
+        intervals = (crossed_interval(scores), two_level_bootstrap(scores, 200, study))
+        covered += [interval.ci_low <= 0.5 <= interval.ci_high for interval in intervals]
+    crossed, bootstrap = covered / num_studies
+    assert crossed > 0.89
+    assert bootstrap < 0.88
+
+
+def test_holm():
+    # sorted .005 * 4 = .02, .01 * 3 = .03, .03 * 2 = .06, max(.06, .04 * 1) = .06
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_minimum_detectable_effect():
+    # (1.959964 + 0.841621) * se, and 1.959964 + 1.281552 at 90 % power
+    assert minimum_detectable_effect(0.01) == pytest.approx(0.02801585, abs=1e-8)
+    assert minimum_detectable_effect(0.01, power=0.9) == pytest.approx(0.03241516, abs=1e-8)
+
+
+@pytest.mark.parametrize("scores", [[], [1.0], [[1.0, 2.0]], [1.0, float("nan")]])
+def test_scores_that_have_no_interval_are_refused(scores):
+    with pytest.raises(ValueError, match="expected finite scores"):
+        mean_interval(scores)

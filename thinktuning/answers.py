@@ -1,0 +1,159 @@
+r"""Find the answer in a response and verify it: one verifier for rewards and for benchmarks.
+
+A response answers with its last `\boxed{...}`. Letters, yes/no and plain numbers are compared as
+text, everything else goes to math-verify. Nothing here uses signals or threads, so `verify` may
+raise or run for ever on hostile input: `thinktuning.grading` runs it out of process with a time
+limit.
+
+Departures from math-verify's defaults:
+1. It gets the content of the last box and nothing else, so it never picks a number out of the prose
+   around it.
+2. Text that does not parse as LaTeX is wrong, even when the gold answer does not parse either: such
+   a gold answer raises `ValueError` instead of scoring 1.
+3. An exception during the comparison is raised, not turned into "incorrect".
+"""
+
+import re
+from typing import Any, Literal, assert_never
+
+AnswerKind = Literal["number", "latex", "letter", "yes_no"]
+
+# An escaped character (`\{`, `\\`) is skipped, but `\\boxed{`, a box with its backslash doubled, is
+# still a box.
+_TOKEN = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?!\\boxed\b).|[{}]", re.DOTALL)
+_INTEGER = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+_THOUSANDS = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
+_DECORATION = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mathsf)\b|[\s(){}$.*]")
+_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+
+
+def all_boxed(text: str) -> list[str]:
+    r"""Return the content of every closed `\boxed{...}`, in order; of nested boxes the innermost.
+
+    One pass with a stack, linear in the length of the text. A box that is never closed is no
+    answer.
+    """
+    contents: list[str] = []
+    last_start = -1
+    open_braces: list[int | None] = []  # where a box's content begins, None for another brace
+    for token in _TOKEN.finditer(text):
+        if token["box"]:
+            open_braces.append(token.end())
+        elif token[0] == "{":
+            open_braces.append(None)
+        elif token[0] == "}" and open_braces:
+            start = open_braces.pop()
+            if start is not None and start > last_start:
+                contents.append(text[start : token.start()].strip())
+                last_start = start
+    return contents
+
+
+def extract_boxed(text: str) -> str | None:
+    r"""Return the content of the last closed `\boxed{...}`, None when there is none."""
+    boxed = all_boxed(text)
+    return boxed[-1] if boxed else None
+
+
+def parse_gold(gold: str, kind: AnswerKind) -> str:
+    """Normalise a gold answer; what comes out is what `verify` expects.
+
+    Raises:
+        ValueError: the gold answer is not of this kind; its question must not enter a data set.
+    """
+    if kind == "latex":
+        parsed = gold.strip()
+        if not _parse_latex(parsed):
+            raise ValueError(f"gold answer {gold!r} is not LaTeX that math-verify can parse")
+        return parsed
+    text = gold.rsplit("####", 1)[-1] if kind == "number" else gold  # GSM8K: rationale #### answer
+    canonical = _canonical(text, kind)
+    if canonical is None:
+        raise ValueError(f"gold answer {gold!r} is not a {kind}")
+    return canonical
+
+
+def verify_literally(answer: str, gold: str, kind: AnswerKind) -> bool | None:
+    """Decide by comparing text, in linear time; None when only math-verify can tell.
+
+    Raises:
+        ValueError: the gold answer of a letter or yes/no question is not one.
+    """
+    if kind == "letter" or kind == "yes_no":
+        return _canonical(answer, kind) == parse_gold(gold, kind)
+    answer_number, gold_number = _canonical(answer, "number"), _canonical(gold, "number")
+    if answer_number is None or gold_number is None:
+        return None
+    if answer_number == gold_number:
+        return True
+    both_integers = "." not in answer_number and "." not in gold_number
+    return False if both_integers else None
+
+
+def verify(answer: str | None, gold: str, kind: AnswerKind) -> bool:
+    """Return whether the answer equals the gold answer; `None`, no answer, never does.
+
+    Raises:
+        ValueError: the gold answer cannot be parsed.
+        Exception: whatever sympy raises on an answer it cannot compare.
+    """
+    if answer is None:
+        return False
+    literal = verify_literally(answer, gold, kind)
+    if literal is not None:
+        return literal
+    import math_verify
+
+    gold_expressions = _parse_latex(gold)
+    if not gold_expressions:
+        raise ValueError(f"gold answer {gold!r} is not LaTeX that math-verify can parse")
+    equal: bool = math_verify.verify(
+        gold_expressions, _parse_latex(answer), timeout_seconds=None, raise_on_error=True
+    )
+    return equal
+
+
+def _canonical(text: str, kind: Literal["number", "letter", "yes_no"]) -> str | None:
+    """Return the one spelling of a plain answer, None when the text is not one."""
+    match kind:
+        case "number":
+            return _canonical_number(text)
+        case "letter":
+            letter = _DECORATION.sub("", text).upper()
+            return letter if re.fullmatch("[A-J]", letter) else None
+        case "yes_no":
+            return _YES_NO.get(_DECORATION.sub("", text).lower())
+        case _:
+            assert_never(kind)
+
+
+def _canonical_number(text: str) -> str | None:
+    r"""Return `-1234.5` for `-\$1,234.5.`, None for anything but a plain integer or decimal."""
+    number = text.replace("\\$", "").replace("$", "").strip().removesuffix(".")
+    if _THOUSANDS.fullmatch(number):
+        number = number.replace(",", "")
+    if not (_INTEGER.fullmatch(number) or _DECIMAL.fullmatch(number)):
+        return None
+    sign = "-" if number.startswith("-") else ""
+    integer, point, fraction = number.lstrip("+-").partition(".")
+    magnitude = (integer.lstrip("0") or "0") + point + fraction
+    return magnitude if magnitude == "0" else sign + magnitude
+
+
+def _parse_latex(text: str) -> list[Any]:
+    """Return the sympy expressions that math-verify reads, [] when it is not mathematics."""
+    from math_verify import LatexExtractionConfig, parse
+
+    text = text.strip()
+    if not text.endswith(r"\right."):
+        text = text.removesuffix(".")
+    expressions: list[Any] = parse(
+        rf"\boxed{{{text}}}",
+        [LatexExtractionConfig(boxed_match_priority=0)],
+        fallback_mode="no_fallback",
+        extraction_mode="first_match",
+        parsing_timeout=None,
+        raise_on_error=True,
+    )
+    return expressions

@@ -1,0 +1,148 @@
+r"""Find ThinkTuning's four reflective behaviours, and name what reflection did to the answer.
+
+Behaviours (those of the paper's exemplars):
+    self_conflict      doubts what it has just written: "Wait, let me check."
+    self_critique      names a flaw in its own work: "I skipped the steps, so let me redo it."
+    self_agreement     goes over its work again to confirm it: "Let me go through it again."
+    self_consultation  hears what somebody else would say: "My teacher would ask for each step."
+
+The detector is lexical: it finds the words of reflection, not reflection, and an opening "Wait" or
+"Hmm" is a conflict even where a confirmation follows. It asks for whole words and, where the plain
+word is common in problems ("wait 5 minutes", "checks out books"), for the phrase around it. It
+finds nothing in the 8,792 questions and worked solutions of GSM8K, nor in the 500 of MATH-500:
+those are its false alarms on text that does not reflect.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from thinktuning.answers import all_boxed
+
+Behaviour = Literal["self_conflict", "self_critique", "self_agreement", "self_consultation"]
+
+_WORK = (
+    r"(?:answers?|results?|reasoning|work|working|calculations?|computations?|solution|steps?"
+    r"|logic|math|arithmetic|approach|problem|question|equations?|numbers?)"
+)
+_MY_WORK = (  # "verify that it holds" is no reflection
+    rf"(?:it|this|these|them|everything|that(?! \w)|(?:my|our|this|that|the) (?:\w+ )?{_WORK})\b"
+)
+_SOMEONE = (
+    r"(?:a|an|my|some) (?:\w+ ){0,3}(?:teacher|tutor|professor|mentor|coach|friend|colleague"
+    r"|classmate|expert|mathematician|instructor)s?\b"
+)
+_LET_ME = (
+    r"\b(?:let me|let's|let us|I'll|I will|I should|I need to)(?: (?:just|now|quickly|actually))?"
+)
+_STOP = r" ?(?:[.,:;!?\-\u2013\u2014\u2026]|$)"  # punctuation or the end of the line
+_CHECK = r"(?: (?:so )?let me (?:\w+ )?(?:check|verify|see|think|look|re-?\w+|go back)\b)?"
+
+# A space stands for any white space, an apostrophe for either kind; case matters only inside
+# (?-i:...). A stretch of text counts once: what begins first wins, then the earlier pattern, so
+# "Wait, let me check" is a conflict alone.
+PATTERNS: dict[Behaviour, list[str]] = {
+    "self_conflict": [
+        rf"\b(?-i:Wait|WAIT)\b(?: a (?:minute|second|moment)\b)?{_STOP}{_CHECK}",
+        r"\b(?-i:Wait|WAIT) (?:no|but|I|that|this|let|maybe|what|actually)\b",
+        rf"\b(?:but|oh|no|hmm+),? wait\b{_STOP}{_CHECK}",
+        r"\bwait\b ?(?:,|-|\u2014|\u2026|\.{3}) ?(?:no|let me|actually|maybe)\b",
+        rf"\bhold on\b{_STOP}{_CHECK}",
+        r"\bhmm+\b",
+        r"\b(?-i:Actually), (?:no|that|I|let|this|it)\b",
+        r"\b(?:that|this|it) (?:can't|cannot|can not|couldn't) be (?:right|correct|true)\b",
+        r"\b(?:does not|doesn't|didn't) (?:seem|look|sound|feel|sit) (?:right|correct)\b",
+        r"\b(?:that|this|it) (?:does not|doesn't) (?:add up|make sense)\b",
+        r"\b(?:that|this|it|something) (?:seems|looks|sounds|feels|is|'s) (?:off|fishy)\b",
+        r"\bthat (?:is|'s) not what (?:the (?:problem|question)|I|it)\b",
+        r"\bI(?:'m| am) not (?:so |quite |entirely )?(?:sure|certain|convinced)\b",
+        r"\bis (?:that|this|it) (?:really |actually )?(?:right|correct)\?",
+    ],
+    "self_critique": [
+        r"\bI(?: have|'ve)?(?: (?:may|might|must) have)? made (?:an?|another|some) "
+        r"(?:\w+ ){0,2}(?:mistakes?|errors?|slips?)\b",
+        r"\bmy (?:mistake|error|bad)\b",
+        rf"\bmy (?:\w+ )?{_WORK} (?:is|are|was|were|seems?|has) "
+        r"(?:wrong|incorrect|flawed|off|incomplete|mistaken)\b",
+        r"\bI (?:skipped|rushed|overlooked|miscalculated|miscounted|misread|misinterpreted)\b",
+        r"\bI (?:misunderstood|mixed up|(?:just )?(?:kind of |sort of )?jumped (?:straight )?to)\b",
+        r"\bI (?:forgot|failed|neglected) to\b",
+        r"\bI (?:should have|should've|shouldn't have|should not have)\b",
+        rf"{_LET_ME} (?:re-?do|re-?calculate|re-?compute|re-?work|correct|fix) {_MY_WORK}",
+        r"\b(?:flaw|mistake|error|problem|weakness|gap) (?:in|with) my\b",
+        rf"{_LET_ME} (?:check|do|work) (?:it|this|that) (?:properly|more carefully)\b",
+    ],
+    "self_agreement": [
+        rf"{_LET_ME} (?:double|triple)[- ]?check",
+        rf"{_LET_ME} (?:verify|confirm|re-?check|re-?verify|re-?examine|re-?visit|re-?consider"
+        rf"|re-?read|review)(?: (?:if|whether|by|with)\b| {_MY_WORK}|{_STOP})",
+        rf"\blet me check (?:again|{_MY_WORK})(?: again)?{_STOP}",
+        rf"\b(?:go|going|run|look|walk|work|trace) (?:back )?(?:through|over) {_MY_WORK} "
+        r"(?:again|once more|one more time)\b",
+        rf"\b(?:look|looking|go|going|think|thinking) back (?:at|over|on|through) {_MY_WORK}",
+        rf"\b(?:confirms|agrees with|matches) my (?:\w+ )?{_WORK}\b",
+        rf"\bmy (?:\w+ )?{_WORK} (?:is|are|was|were|seems?|looks?|holds?|checks?) "
+        r"(?:indeed |still )?(?:right|correct|sound|valid|consistent|up|out)\b",
+        r"\b(?:it|this|that|everything|all|logic|math|answer) (?:checks out|lines up|holds up)\b",
+        r"\bI (?:still )?(?:stand by|agree with) my\b",
+    ],
+    "self_consultation": [
+        rf"\b{_SOMEONE},? (?:would|might|used to|always|often|told|taught|says|said|asks)\b",
+        rf"\b(?:imagine|suppose|picture|what if)(?: that)? {_SOMEONE} (?:ask|read|look|say|said"
+        r"|point|check|were|was|is|saw)",
+        rf"\b(?:what|how) would {_SOMEONE} \w+",
+        rf"\bif {_SOMEONE},? (?:were|was|asked|saw|looked|read)\b",
+        r"\b(?:someone|somebody) (?:else )?(?:might|could|would) (?:ask|object|point out|say)\b",
+        r"\bif I (?:had to|were to|was to) explain (?:this|it|that|my)\b",
+        r"\bI (?:ask|asked|remind|reminded|tell|told) myself\b",
+    ],
+}
+
+
+def _compile(patterns: dict[Behaviour, list[str]]) -> re.Pattern[str]:
+    groups = (f"(?P<{name}>{'|'.join(alternatives)})" for name, alternatives in patterns.items())
+    source = "|".join(groups).replace(" ?", r"\s*").replace(" ", r"\s+").replace("'", "['\u2019]")
+    return re.compile(source, re.IGNORECASE | re.MULTILINE)
+
+
+_REFLECTION = _compile(PATTERNS)
+
+_FLIPS = {
+    (False, True): "wrong->right",
+    (True, False): "right->wrong",
+    (True, True): "right->right",
+    (False, False): "wrong->wrong",
+}
+
+
+def detect(text: str) -> set[str]:
+    """Return the behaviours that occur in the text."""
+    return set(_count(text))
+
+
+def reflects(text: str) -> bool:
+    """Return whether any of the four behaviours occurs in the text."""
+    return _REFLECTION.search(text) is not None
+
+
+def count_per_1000(texts: Iterable[str], num_tokens: int) -> dict[str, float]:
+    """Return each behaviour's occurrences per 1,000 tokens, given the tokens in all the texts."""
+    total: Counter[str] = Counter()
+    for text in texts:
+        total.update(_count(text))
+    return {behaviour: 1000 * total[behaviour] / num_tokens for behaviour in PATTERNS}
+
+
+def first_boxed(text: str) -> str | None:
+    r"""Return the first committed answer, the content of the first closed `\boxed{...}`."""
+    return next(iter(all_boxed(text)), None)
+
+
+def flip(first_correct: bool, last_correct: bool) -> str:
+    """Name what became of the first committed answer by the last one, e.g. `wrong->right`."""
+    return _FLIPS[first_correct, last_correct]
+
+
+def _count(text: str) -> Counter[str]:
+    return Counter(str(match.lastgroup) for match in _REFLECTION.finditer(text))

@@ -1,0 +1,92 @@
+"""Advantage-aware shaping (AAS): the loss of guided tokens (ThinkTuning, section on guided GRPO).
+
+A token that the teacher wrote, or a student token of a trajectory that the teacher continued, is
+off-policy text. Its loss replaces GRPO's clipped ratio by
+
+    ratio_guided = pi / (sg(pi) + gamma(A)),   loss_guided = -A * ratio_guided        (sg:
+    stop-gradient, no clipping)
+
+with the gradient  -A * pi / (pi + gamma(A)) * grad log pi:  a weight that raises or damps rare
+tokens.
+
+Departures from the paper and its released code:
+1. `gamma(A)` has four variants (`shaping_gamma`); the released code computes a constant where the
+   paper has a line.
+2. The guided loss is stated as an advantage, A * pi / (pi + gamma), with the ratio exactly 1: value
+   and gradient are the same, and the surrogate of any GRPO implementation applies unchanged.
+
+Shapes: B completions, T tokens.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Variant = Literal["paper", "released", "constant"]
+
+
+def shaping_gamma(
+    advantages: Tensor,
+    variant: Variant,
+    *,
+    bound: float = 0.001,
+    advantage_range: float = 4.0,
+    constant: float = 0.1,
+) -> Tensor:
+    """Return gamma(A), of the shape of `advantages`.
+
+    paper:    clamp(A * bound / advantage_range, -bound, bound): linear over +-advantage_range
+    released: -bound for every A (the released code clamps with min = bound > max = -bound, and
+    torch returns the max) constant: `constant` for every A (LUFFY's policy shaping, arXiv
+    2504.14945, 0.1 there)
+    """
+    if variant == "paper":
+        return (advantages * (bound / advantage_range)).clamp(-bound, bound)
+    return torch.full_like(advantages, -bound if variant == "released" else constant)
+
+
+def shaping_weight(probabilities: Tensor, gamma: Tensor) -> Tensor:
+    """Return pi / (pi + gamma), with the denominator kept valid: pi/1.0001 below 0 and pi/0.9999
+    above 1.
+
+    Args:
+        probabilities: (B, T), pi of each token, detached.
+        gamma: (B, T) or broadcastable.
+    """
+    denominator = probabilities + gamma
+    denominator = torch.where(denominator < 0, probabilities / 1.0001, denominator)
+    denominator = torch.where(denominator > 1, probabilities / 0.9999, denominator)
+    return probabilities / denominator
+
+
+def guided_advantages(
+    logps: Tensor,
+    advantages: Tensor,
+    guidance_mask: Tensor,
+    variant: Variant,
+    *,
+    probability_floor: float = 0.01,
+    **gamma_settings: float,
+) -> tuple[Tensor, Tensor]:
+    """Return the shaped advantages (B, T), and which tokens they shape (B, T), bool.
+
+    A shaped token's loss is -A' * ratio with A' = A * pi / (pi + gamma(A)) and ratio = pi / sg(pi)
+    = 1. A guided token with A < 0 and pi < probability_floor is not shaped: it keeps A and the
+    usual clipped ratio, since there is no point in pushing down on what the student would hardly
+    say anyway.
+
+    Args:
+        logps: (B, T), log pi of each completion token; no gradient flows through them here.
+        advantages: (B,) or (B, T).
+        guidance_mask: (B, T), true where the token is trained as guided.
+    """
+    if advantages.dim() == 1:
+        advantages = advantages.unsqueeze(1)
+    advantages = advantages.expand_as(logps)
+    probabilities = logps.detach().exp()
+    spared = (advantages < 0) & (probabilities < probability_floor)
+    shaped = guidance_mask.bool() & ~spared
+    gamma = shaping_gamma(advantages, variant, **gamma_settings)
+    weight = shaping_weight(probabilities, gamma)
+    return torch.where(shaped, advantages * weight, advantages), shaped
