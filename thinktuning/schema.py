@@ -1,0 +1,334 @@
+"""The sections of a study: their keys, types and defaults, one class each.
+
+Strict types, no unknown keys, no contradictions. `thinktuning.config` puts them together.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from thinktuning.answers import AnswerKind
+
+NAME = r"^[a-z0-9][a-z0-9_]*$"
+
+
+def _scientific(value: Any) -> Any:
+    """Read `1e-5`, which YAML 1.1 takes for a string, as the number it is."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_scientific)]
+Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Section(BaseModel):
+    """A mapping of the study: strict types, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+class ReasoningGymSource(Section):
+    """Problems of a `reasoning_gym` generator, whose item i is drawn from seed + i."""
+
+    source: Literal["reasoning_gym"]
+    generator: str
+    size: PositiveInt
+    seed: int
+    params: dict[str, Any] = {}
+
+
+class JsonlSource(Section):
+    """A local JSONL file. GSM8K's own rows (`answer` ending in `#### 42`) work as they are."""
+
+    source: Literal["jsonl"]
+    path: str
+    question_field: str = "question"
+    answer_field: str = "answer"
+    id_field: str | None = None
+    limit: PositiveInt | None = None
+
+
+class HubSource(Section):
+    """A data set of the Hugging Face hub, pinned to a commit."""
+
+    source: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    name: str | None = None
+    split: str
+    question_field: str = "question"
+    answer_field: str = "answer"
+    id_field: str | None = None
+    limit: PositiveInt | None = None
+
+
+Source = Annotated[ReasoningGymSource | JsonlSource | HubSource, Field(discriminator="source")]
+
+
+class Data(Section):
+    """The training questions, and how overlap with the evaluation is treated."""
+
+    train: Source
+    answer_kind: AnswerKind = "number"
+    ngram: PositiveInt = 8
+    max_ngram_count: PositiveInt = 10
+    on_contamination: Literal["fail", "drop"] = "fail"
+
+
+class Task(Section):
+    """An evaluation task: its questions, and the lm-eval task that asks them."""
+
+    data: Source
+    lm_eval: str
+    answer_kind: AnswerKind = "number"
+    num_samples: PositiveInt
+
+
+# --- model ---------------------------------------------------------------------------------------
+
+
+class Organism(Section):
+    """The model organism: its documents, size and pre-training (`thinktuning.organism`)."""
+
+    source: Literal["organism"]
+    seed: int = 0
+    min_terms: Annotated[int, Field(ge=2)]
+    max_terms: PositiveInt
+    chain_sum_share: Fraction
+    student_share: Fraction
+    check_share: Fraction
+    correct_share: Fraction
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    max_steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Positive
+    muon_learning_rate: Positive
+    label_smoothing: Fraction
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.student_share + self.check_share >= 1:
+            raise ValueError(
+                "student_share + check_share leave nothing for the tutor: lower one of them"
+            )
+        if self.max_terms < self.min_terms:
+            raise ValueError("max_terms is smaller than min_terms")
+        return self
+
+
+class PathModel(Section):
+    """A local Hugging Face model directory."""
+
+    source: Literal["path"]
+    path: str
+
+
+class HubModel(Section):
+    """A model of the hub, pinned to a commit; gated ones need HF_TOKEN in the environment."""
+
+    source: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class PackageModel(Section):
+    """A GGUF file inside an installed Python package, dequantised to safetensors."""
+
+    source: Literal["package"]
+    package: str
+    gguf_file: str
+
+
+Model = Annotated[Organism | PathModel | HubModel | PackageModel, Field(discriminator="source")]
+
+
+# --- method --------------------------------------------------------------------------------------
+
+
+class Prompt(Section):
+    """How a question becomes the student's chat: `[system], user: question + suffix`."""
+
+    system: str | None = None
+    suffix: str = ""
+
+
+class Training(Section):
+    """`trl.GRPOConfig`, TRL's names and meaning; `max_steps` counts optimiser steps.
+
+    One rollout batch is `per_device_train_batch_size * steps_per_generation` completions (times the
+    processes), that is that many divided by `num_generations` prompts, and is used for
+    `num_iterations` passes.
+    """
+
+    max_steps: PositiveInt
+    learning_rate: Positive
+    lr_scheduler_type: str = "constant_with_warmup"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Number = 0.01
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    max_grad_norm: Positive = 1.0
+    per_device_train_batch_size: PositiveInt
+    steps_per_generation: PositiveInt = 1
+    gradient_accumulation_steps: PositiveInt = 1
+    num_generations: Annotated[int, Field(ge=2)]
+    num_iterations: PositiveInt = 1
+    max_prompt_length: PositiveInt
+    max_completion_length: PositiveInt
+    temperature: Positive = 1.0
+    top_p: Fraction = 1.0
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
+    epsilon: Positive = 0.2
+    delta: Positive | None = 3.0
+    beta: Number = 0.0
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    save_steps: PositiveInt
+    rollouts_per_step: Annotated[int, Field(ge=0)] = 16
+
+    @property
+    def generation_batch_size(self) -> int:
+        """Completions of one rollout batch on one process."""
+        return self.per_device_train_batch_size * self.steps_per_generation
+
+    @property
+    def optimizer_steps_per_rollout_batch(self) -> int:
+        return self.steps_per_generation * self.num_iterations // self.gradient_accumulation_steps
+
+    @property
+    def num_rollout_batches(self) -> int:
+        return -(-self.max_steps // self.optimizer_steps_per_rollout_batch)
+
+    @model_validator(mode="after")
+    def _batches(self) -> Self:
+        if self.generation_batch_size % self.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size * steps_per_generation = {self.generation_batch_size}"
+                f" is not a multiple of num_generations = {self.num_generations}: a group would be"
+                " split; change one of the three"
+            )
+        uses = self.steps_per_generation * self.num_iterations
+        if uses % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"steps_per_generation * num_iterations = {uses} is not a multiple of"
+                f" gradient_accumulation_steps = {self.gradient_accumulation_steps}: an optimiser"
+                " step would straddle two rollout batches; change one of the three"
+            )
+        if self.save_steps % self.optimizer_steps_per_rollout_batch:
+            raise ValueError(
+                f"save_steps = {self.save_steps} is not a multiple of the"
+                f" {self.optimizer_steps_per_rollout_batch} optimiser steps of a rollout batch: a"
+                " run resumed in the middle of one would not repeat the original"
+            )
+        return self
+
+
+class Schedule(Section):
+    """gamma_t falls from `init` to `min` over `decay_fraction` of the rollout batches."""
+
+    kind: Literal["constant", "linear", "exp", "cosine"] = "linear"
+    init: Fraction = 0.1
+    min: Fraction = 0.01
+    decay_fraction: Annotated[Fraction, Field(gt=0)] = 1 / 3
+    cutoff: Fraction | None = 0.06
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.min > self.init:
+            raise ValueError(f"min = {self.min} is above init = {self.init}: the schedule decays")
+        return self
+
+
+class AAS(Section):
+    """Advantage-aware shaping of guided tokens (ALGORITHM: `pi / (sg(pi) + gamma(A))`)."""
+
+    variant: Literal["paper", "released", "constant", "off"] = "released"
+    constant: Number = 0.1
+    bound: Positive = 0.001
+    advantage_range: Positive = 4.0
+    probability_floor: Fraction = 0.01
+
+
+class Guidance(Section):
+    """The teacher's part in training; `enabled: false` is vanilla GRPO."""
+
+    enabled: bool = True
+    mask: Literal["trajectory", "teacher"] = "trajectory"
+    select: Literal["random", "wrong_first", "all_wrong"] = "random"
+    schedule: Schedule = Schedule()
+    aas: AAS = AAS()
+
+
+class Teacher(Section):
+    """Who gives feedback. `self`: the frozen base, prompted with a packaged name or path."""
+
+    backend: Literal["self"] = "self"
+    prompt: str = "paper"
+    max_completion_length: PositiveInt = 512
+    batch_size: PositiveInt = 64
+
+
+class Method(Section):
+    """A named set of overrides. The overrides themselves are checked by resolving the method."""
+
+    train: bool = True
+    label: str | None = None
+    prompt: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    guidance: dict[str, Any] = {}
+    teacher: dict[str, Any] = {}
+
+
+# --- evaluation, comparison, resources -----------------------------------------------------------
+
+
+class Evaluation(Section):
+    """How every task is sampled; greedy is `temperature: 0` with `num_samples: 1`."""
+
+    temperature: Annotated[Number, Field(ge=0)]
+    max_gen_toks: PositiveInt
+    batch_size: PositiveInt
+    seed: int = 1234
+
+
+class Comparison(Section):
+    """Which differences the tables show: each method minus each baseline, paired by question."""
+
+    baselines: list[Name]
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+
+class Resources(Section):
+    """What a job of a stage may use: `threads` cores, `mem_mb` MiB, `runtime` minutes."""
+
+    threads: PositiveInt = 1
+    mem_mb: PositiveInt = 4000
+    runtime: PositiveInt = 60
+
+
+class Stages(Section):
+    base: Resources = Resources()
+    train: Resources = Resources()
+    evaluate: Resources = Resources()

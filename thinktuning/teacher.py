@@ -1,0 +1,119 @@
+"""Teachers: who reads a question and the student's answer, and replies with feedback.
+
+One protocol, `Teacher.generate(chats) -> replies`; None stands for a reply that did not end within
+its budget. The teacher of the paper is the student's own base model, frozen and prompted
+differently: `LocalTeacher` on a frozen copy of it.
+"""
+
+import gc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from thinktuning.prompts import Chat
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Teacher(Protocol):
+    """Anything that answers chats, and counts the tokens that it generates."""
+
+    num_generated_tokens: int
+
+    def generate(self, chats: list[Chat]) -> list[str | None]:
+        """Answer each chat; None where there is no complete answer."""
+
+    def close(self) -> None:
+        """Free what the teacher holds; it is not asked again."""
+
+
+class LocalTeacher:
+    """A local model that decodes greedily, `batch_size` chats at a time, longest first."""
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        max_completion_length: int,
+        batch_size: int = 64,
+    ) -> None:
+        self.model: PreTrainedModel | None = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.max_completion_length = max_completion_length
+        self.batch_size = batch_size
+        self.num_generated_tokens = 0
+
+    def generate(self, chats: list[Chat]) -> list[str | None]:
+        if self.model is None:
+            raise RuntimeError("the teacher was closed")
+        rendered = [
+            self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            for chat in chats
+        ]
+        order = sorted(range(len(chats)), key=lambda i: -len(rendered[i]))
+        replies: list[str | None] = [None] * len(chats)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            completions = generate_ids(
+                self.model,
+                self.tokenizer,
+                [rendered[i] for i in batch],
+                self.max_completion_length,
+            )
+            for i, ids in zip(batch, completions, strict=True):
+                self.num_generated_tokens += len(ids)
+                if ids and ids[-1] in eos_ids(self.model, self.tokenizer):
+                    replies[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return replies
+
+    def close(self) -> None:
+        """Drop the model: its memory is free once the caller holds no reference."""
+        self.model = None
+        gc.collect()
+
+
+def eos_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Every token that ends a turn: the generation config's list, and the tokenizer's own."""
+    configured = model.generation_config.eos_token_id
+    listed = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})
+
+
+def generate_ids(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rendered: Sequence[str],
+    max_new_tokens: int,
+    **sampling: Any,
+) -> list[list[int]]:
+    """Complete rendered chats in one batch, greedily unless `sampling` says otherwise.
+
+    Returns:
+        For each, its completion's tokens up to and including the first EOS; without one if the
+        budget ran out.
+    """
+    import torch
+
+    side, tokenizer.padding_side = tokenizer.padding_side, "left"
+    inputs = tokenizer(
+        list(rendered), return_tensors="pt", padding=True, add_special_tokens=False
+    ).to(model.device)
+    tokenizer.padding_side = side
+    ends = eos_ids(model, tokenizer)
+    with torch.no_grad():
+        output = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=tokenizer.pad_token_id,
+            **({"do_sample": False} | sampling),
+        )
+    completions = output[:, inputs["input_ids"].shape[1] :].tolist()
+    return [ids[: first_end(ids, ends)] for ids in completions]
+
+
+def first_end(ids: Sequence[int], ends: Sequence[int]) -> int:
+    """Count the tokens up to and including the first that ends the turn, or all."""
+    return next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
