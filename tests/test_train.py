@@ -1,0 +1,153 @@
+"""The train stage: what it writes, and that an interrupted run repeats the uninterrupted one."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from thinktuning.config import StudyError, parse_study
+from thinktuning.files import read_jsonl, write_jsonl
+from thinktuning.train import train
+
+
+@pytest.fixture
+def job(tiny_model_dir, tmp_path, request):
+    """A resolved run of six rollout batches on the tiny model, its model and its data."""
+    study = yaml.safe_load((request.config.rootpath / "config.yaml").read_text())
+    study["training"] |= {
+        "max_steps": 12,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_prompt_length": 200,
+        "max_completion_length": 24,
+        "save_steps": 4,
+        "warmup_steps": 2,
+        "rollouts_per_step": 2,
+    }
+    study["teacher"] |= {"max_completion_length": 16}
+    # four prompts a batch of 12 questions: two epochs, so that resuming crosses into one
+    data = tmp_path / "train.jsonl"
+    rows = [{"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(12)]
+    write_jsonl(data, rows)
+
+    def resolve(**overrides):
+        changed = study | {"training": study["training"] | overrides}
+        return parse_study(changed, "test").run_config("thinktuning", 0)
+
+    return resolve, tiny_model_dir, data
+
+
+def test_outputs(job, tmp_path):
+    resolve, model, data = job
+    output = tmp_path / "run"
+    train(resolve(), model, data, output)
+    assert {path.name for path in output.iterdir()} == {
+        "model",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+        "provenance.json",
+    }
+    metrics = list(read_jsonl(output / "metrics.jsonl"))
+    assert [row["rollout_batch"] for row in metrics] == [1, 2, 3, 4, 5, 6]
+    needed = {"student_reward", "reward", "gamma", "num_taught", "num_unparsed", "reflection_rate"}
+    needed |= {"grad_norm", "time_generation", "time_update", "wrong_to_right", "student_length"}
+    assert all(needed <= row.keys() for row in metrics)
+    assert all(row["num_rollouts"] == 16 for row in metrics)
+    rollouts = list(read_jsonl(output / "rollouts.jsonl"))
+    assert len(rollouts) == 6 * 2
+    provenance = json.loads((output / "provenance.json").read_text())
+    assert provenance["seed"] == 0 and provenance["versions"]["trl"]
+    tokens = sum(row["student_length"] * row["num_rollouts"] for row in metrics)
+    assert provenance["num_generated_tokens"] == pytest.approx(tokens)
+    assert "tokenizer_config.json" in {path.name for path in (output / "model").iterdir()}
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("interrupted_at", [4, 9])
+def test_an_interrupted_run_repeats_the_uninterrupted_one(
+    job, tmp_path, monkeypatch, interrupted_at
+):
+    from transformers import TrainerCallback
+
+    import thinktuning.train as stage
+
+    resolve, model, data = job
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(resolve(), model, data, whole)
+
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == interrupted_at + 1:
+                raise Interrupted
+
+    built = stage.build_trainer
+
+    def interrupted(*args):
+        trainer = built(*args)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "build_trainer", interrupted)
+        with pytest.raises(Interrupted):
+            train(resolve(), model, data, resumed)
+    assert not (resumed / "model").exists(), "an interrupted run must not look finished"
+    checkpoint = max(interrupted_at // 4 * 4, 4)
+    assert (resumed / "checkpoints" / f"checkpoint-{checkpoint}").exists()
+    # a save that a kill cut short is passed over
+    shutil.copytree(
+        resumed / "checkpoints" / f"checkpoint-{checkpoint}",
+        resumed / "checkpoints" / "checkpoint-99",
+    )
+    (resumed / "checkpoints" / "checkpoint-99" / "trainer_state.json").unlink()
+
+    train(resolve(), model, data, resumed)
+    name = "model/model.safetensors"
+    weights, expected = load_file(resumed / name), load_file(whole / name)
+    assert all((weights[key] == expected[key]).all() for key in expected)
+
+    def deterministic(path):
+        volatile = ("time", "step_time", "num_tokens", "epoch")
+        return [
+            {key: value for key, value in row.items() if not key.startswith(volatile)}
+            for row in read_jsonl(path / "metrics.jsonl")
+        ]
+
+    assert deterministic(resumed) == deterministic(whole)
+    rollouts = "rollouts.jsonl"
+    assert (resumed / rollouts).read_text() == (whole / rollouts).read_text()
+
+
+def test_a_checkpoint_of_another_configuration_is_not_resumed(job, tmp_path):
+    from thinktuning.train import fingerprint, prepare_checkpoints
+
+    resolve, model, data = job
+    directory = tmp_path / "checkpoints"
+    one = fingerprint(resolve(), model, data)
+    other = fingerprint(resolve(learning_rate=1e-5), model, data)
+    assert prepare_checkpoints(directory, one) is None
+    saved = directory / "checkpoint-4"
+    saved.mkdir()
+    (saved / "trainer_state.json").write_text("{}")
+    assert prepare_checkpoints(directory, one) == saved
+    assert prepare_checkpoints(directory, other) is None
+    assert not saved.exists()
+
+
+def test_too_few_questions(job, tmp_path):
+    resolve, model, data = job
+    write_jsonl(data, list(read_jsonl(data))[:3])
+    with pytest.raises(StudyError, match="3 questions, fewer than the 4 prompts"):
+        train(resolve(), model, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_over_the_budget(job, tmp_path):
+    resolve, model, data = job
+    with pytest.raises(StudyError, match=r"question 'q.*max_prompt_length = 20"):
+        train(resolve(max_prompt_length=20), model, data, tmp_path / "run")

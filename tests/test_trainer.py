@@ -1,0 +1,301 @@
+"""The trainer against stock TRL (guidance off) and against a plain statement of the guided loss."""
+
+import copy
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from thinktuning.prompts import TeacherPrompt
+from thinktuning.schema import AAS, Guidance, Schedule
+from thinktuning.trainer import ThinkTuningTrainer
+
+PROMPT = TeacherPrompt(system="You are a tutor.", user="{question} / {response}")
+REPLY = "<opinion>incorrect</opinion><reason>Wait.</reason><phrase>So 4</phrase>"
+ALWAYS = Schedule(kind="constant", init=0.5, min=0.0, cutoff=None)
+
+
+class ScriptedTeacher:
+    """Replies the same to every chat, and remembers what it was asked."""
+
+    def __init__(self, reply=REPLY):
+        self.reply = reply
+        self.chats = []
+        self.closed = False
+        self.num_generated_tokens = 0
+
+    def generate(self, chats):
+        self.chats += chats
+        self.num_generated_tokens += 10 * len(chats)
+        return [self.reply for _ in chats]
+
+    def close(self):
+        self.closed = True
+
+
+def vowel_share(completions, **_):
+    """A reward that varies between rollouts of an untrained model."""
+    texts = [completion[-1]["content"] for completion in completions]
+    return [sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
+
+
+def build(directory, kind, output, **overrides):
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
+    extra = {k: overrides.pop(k) for k in ("teacher", "guidance") if k in overrides}
+    if "teacher" in extra:
+        extra["teacher_prompt"] = PROMPT
+    settings = dict(
+        output_dir=str(output),
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        per_device_train_batch_size=8,
+        steps_per_generation=2,
+        gradient_accumulation_steps=1,
+        num_generations=4,
+        max_completion_length=12,
+        learning_rate=1e-3,
+        max_steps=6,
+        logging_steps=1,
+        save_strategy="no",
+        seed=3,
+        loss_type="bnpo",
+        delta=3.0,
+        bf16=False,
+        gradient_checkpointing=False,
+    )
+    questions = [f"What is {i}+{i}?" for i in range(16)]
+    dataset = Dataset.from_list(
+        [{"prompt": [{"role": "user", "content": q}], "question": q} for q in questions]
+    )
+    trainer = kind(
+        model=model,
+        args=GRPOConfig(**(settings | overrides)),
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        reward_funcs=vowel_share,
+        **extra,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+@pytest.fixture
+def likely_eos(tiny_model_dir, tmp_path):
+    """The tiny model with its EOS made likely, so that some rollouts end by themselves."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype="float32")
+    torch.manual_seed(0)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    with torch.no_grad():
+        # a feature that all hidden states share, which the EOS's row of the head reads
+        model.model.embed_tokens.weight[:, 0] += 1.0
+        model.lm_head.weight[tokenizer.eos_token_id, 0] += 0.5
+    directory = tmp_path / "likely"
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(enabled=False)])
+def test_without_guidance_it_is_stock_trl_bit_for_bit(tiny_model_dir, tmp_path, guidance):
+    stock = build(tiny_model_dir, GRPOTrainer, tmp_path / "stock")
+    stock.train()
+    ours = build(tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours", guidance=guidance)
+    ours.train()
+    pairs = zip(stock.model.parameters(), ours.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    initial = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype="float32")
+    assert not torch.equal(initial.lm_head.weight, ours.model.lm_head.weight)
+
+    def losses(trainer):
+        return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+    assert losses(stock) == losses(ours) and len(losses(ours)) == 6
+
+
+def reference_loss(logps, old_logps, advantages, completion_mask, guidance_mask, aas):
+    """The loss of docs/method.md in plain torch, token by token; clip 0.2 / 0.2, dual clip 3."""
+    total, count = 0.0, 0
+    for b in range(logps.size(0)):
+        advantage = advantages[b]
+        for t in range(logps.size(1)):
+            if not completion_mask[b, t]:
+                continue
+            count += 1
+            logp = logps[b, t]
+            pi = logp.exp()
+            guided = guidance_mask[b, t] and aas.variant != "off"
+            if guided and not (advantage < 0 and pi < aas.probability_floor):
+                gamma = {
+                    "paper": (0.00025 * advantage).clamp(-0.001, 0.001),
+                    "released": -0.001,
+                    "constant": 0.1,
+                }[aas.variant]
+                denominator = pi.detach() + gamma
+                if denominator < 0:
+                    denominator = pi.detach() / 1.0001
+                elif denominator > 1:
+                    denominator = pi.detach() / 0.9999
+                total = total - advantage * pi / denominator
+            else:
+                ratio = (logp - old_logps[b, t]).exp()
+                clipped = ratio.clamp(0.8, 1.2)
+                total = total - torch.min(ratio.clamp(max=3.0) * advantage, clipped * advantage)
+    return total / count
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "constant", "off"])
+@pytest.mark.parametrize("with_old_logps", [False, True])
+@pytest.mark.parametrize("mask", ["none", "some", "all"])
+def test_guided_loss_and_gradients_equal_the_reference(
+    tiny_model_dir, tmp_path, variant, with_old_logps, mask
+):
+    aas = AAS(variant=variant)
+    trainer = build(
+        tiny_model_dir,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=ScriptedTeacher(),
+        guidance=Guidance(aas=aas, schedule=ALWAYS),
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    generator = torch.Generator().manual_seed(7)
+    B, P, T = 6, 5, 9
+    completion_mask = torch.ones(B, T, dtype=torch.long)
+    completion_mask[1, 5:] = completion_mask[4, 2:] = 0
+    guidance_mask = {
+        "none": torch.zeros(B, T, dtype=torch.bool),
+        "some": torch.rand(B, T, generator=generator) < 0.5,
+        "all": torch.ones(B, T, dtype=torch.bool),
+    }[mask]
+    inputs = {
+        "prompt_ids": torch.randint(0, 250, (B, P), generator=generator),
+        "prompt_mask": torch.ones(B, P, dtype=torch.long),
+        "completion_ids": torch.randint(0, 250, (B, T), generator=generator),
+        "completion_mask": completion_mask,
+        "advantages": torch.tensor([1.5, -1.0, 0.3, -2.0, 0.0, 5.0]),
+        "guidance_mask": guidance_mask & completion_mask.bool(),
+        "num_items_in_batch": completion_mask.sum(),
+    }
+    model = trainer.model
+    ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+    attention = torch.cat([inputs["prompt_mask"], completion_mask], dim=1)
+    logits = model(input_ids=ids, attention_mask=attention).logits[:, P - 1 : -1]
+    logps = logits.log_softmax(-1).gather(-1, inputs["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    old_logps = logps.detach()
+    if with_old_logps:  # ratios on both sides of the clip and past the dual clip
+        old_logps = old_logps + torch.randn(B, T, generator=generator)
+        inputs["old_per_token_logps"] = old_logps
+    before = copy.deepcopy(inputs)
+
+    expected = reference_loss(
+        logps, old_logps, inputs["advantages"], completion_mask, inputs["guidance_mask"], aas
+    )
+    expected_gradients = torch.autograd.grad(expected, list(model.parameters()))
+    loss = trainer._compute_loss(model, inputs)
+    gradients = torch.autograd.grad(loss, list(model.parameters()))
+
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-6)
+    assert inputs.keys() == before.keys()  # the buffer is used again: nothing in it may change
+    assert all(torch.equal(inputs[k], before[k]) for k in before)
+
+
+def test_shaping_changes_the_loss(tiny_model_dir, tmp_path):
+    """The reference test could not fail if guided and clipped terms were alike on its batch."""
+    logps = torch.log(torch.tensor([[0.004, 0.3]]))
+    ones = torch.ones(1, 2, dtype=torch.long)
+    losses = [
+        reference_loss(logps, logps, torch.tensor([1.0]), ones, ones.bool(), AAS(variant=v)).item()
+        for v in ("paper", "released", "constant", "off")
+    ]
+    assert len({round(loss, 6) for loss in losses}) == 4
+
+
+def test_feedback_is_spliced_rewarded_and_masked(likely_eos, tmp_path):
+    teacher = ScriptedTeacher()
+    trainer = build(
+        likely_eos,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=teacher,
+        guidance=Guidance(schedule=ALWAYS, mask="teacher"),
+        max_completion_length=40,
+        max_steps=2,
+    )
+    seen = []
+    scored = trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = lambda inputs: seen.append(scored(inputs)) or seen[-1]
+    trainer.train()
+    batch, rollouts = seen[0], trainer.rollouts
+    taught = [i for i, rollout in enumerate(rollouts) if rollout.taught]
+    assert taught, "no rollout ended by itself: the fixture's EOS is not likely enough"
+    tokenizer = trainer.processing_class
+    feedback = "\n\nWait.\n\nSo 4"
+    for i, rollout in enumerate(rollouts):
+        length = rollout.completion_length
+        guided = batch["guidance_mask"][i].nonzero().flatten().tolist()
+        if i not in taught:
+            assert rollout.text == rollout.student_text and not guided
+            continue
+        assert rollout.text == rollout.student_text + feedback
+        assert guided == list(range(rollout.student_length - 1, length))
+        assert tokenizer.decode(batch["completion_ids"][i, guided]) == feedback + "<|im_end|>"
+        assert rollout.reward == pytest.approx(
+            vowel_share([[{"content": rollout.text}]])[0], rel=1e-5
+        )
+        assert rollout.student_reward == pytest.approx(
+            vowel_share([[{"content": rollout.student_text}]])[0], rel=1e-5
+        )
+    # half of each group's eligible rollouts, and the teacher saw exactly those
+    assert len(teacher.chats) == len([r for r in rollouts if r.asked])
+    asked = next(r for r in rollouts if r.asked)
+    assert {"role": "user", "content": f"{asked.question} / {asked.student_text}"} in [
+        chat[-1] for chat in teacher.chats
+    ]
+
+
+def test_feedback_off_format_leaves_the_rollout_and_is_counted(likely_eos, tmp_path):
+    teacher = ScriptedTeacher(reply="Looks good to me!")
+    trainer = build(
+        likely_eos,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=teacher,
+        guidance=Guidance(schedule=ALWAYS),
+        max_completion_length=40,
+        max_steps=2,
+    )
+    trainer.train()
+    row = trainer.state.log_history[0]
+    assert row["num_asked"] == row["num_unparsed"] > 0
+    assert row["num_taught"] == 0
+    assert all(rollout.text == rollout.student_text for rollout in trainer.rollouts)
+
+
+def test_the_teacher_leaves_with_the_schedule(tiny_model_dir, tmp_path):
+    teacher = ScriptedTeacher()
+    schedule = Schedule(kind="linear", init=0.5, min=0.0, decay_fraction=1.0, cutoff=0.2)
+    trainer = build(
+        tiny_model_dir,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=teacher,
+        guidance=Guidance(schedule=schedule),
+    )
+    trainer.train()
+    gammas = [row["gamma"] for row in trainer.state.log_history if "gamma" in row]
+    # 6 optimiser steps are 3 rollout batches: 0.5, 0.5 * 2/3, 0.5 * 1/3 <= 0.2
+    assert gammas == pytest.approx([0.5, 1 / 3, 0.0])
+    assert teacher.closed and trainer.teacher is None
+
+
+def test_guidance_without_a_teacher_is_refused(tiny_model_dir, tmp_path):
+    with pytest.raises(ValueError, match="needs a teacher"):
+        build(tiny_model_dir, ThinkTuningTrainer, tmp_path, guidance=Guidance())

@@ -1,0 +1,232 @@
+"""Train one method with one seed: `thinktuning train --config results/runs/grpo/seed0/config.json
+...`
+
+Writes model/ (safetensors), metrics.jsonl (a row a rollout batch), rollouts.jsonl (some of each
+batch) and provenance.json. While it runs, all of that grows in checkpoints/: an interrupted run
+resumes from its last complete checkpoint when it is started again with the same configuration,
+model and data, and then repeats what it would have done. A finished run leaves no checkpoints.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinktuning import provenance
+from thinktuning.config import Run, StudyError, to_json
+from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
+from thinktuning.grading import Grader
+from thinktuning.prompts import load, student_chat
+from thinktuning.rollouts import sample
+
+if TYPE_CHECKING:
+    from thinktuning.trainer import ThinkTuningTrainer
+
+
+def train(run: Run, model_dir: Path, data: Path, output: Path) -> None:
+    """Run or resume one training job.
+
+    Raises:
+        StudyError: the data or the model do not fit the configuration.
+    """
+    import transformers
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+
+    rows = list(read_jsonl(data))
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    prompts = checked_prompts(run, rows, tokenizer, data)
+    checkpoints = output / "checkpoints"
+    resume_from = prepare_checkpoints(checkpoints, fingerprint(run, model_dir, data))
+    transformers.logging.disable_progress_bar()
+    set_seed(run.seed)
+    started = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
+    with Grader() as grader:
+        trainer = build_trainer(run, model, tokenizer, prompts, grader, model_dir, checkpoints)
+        trainer.remove_callback(transformers.ProgressCallback)
+        trainer.add_callback(
+            recorder(trainer, checkpoints, started, run.training.rollouts_per_step)
+        )
+        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+    publish(run, trainer, checkpoints, output)
+
+
+def checked_prompts(
+    run: Run, rows: list[dict[str, Any]], tokenizer: Any, data: Path
+) -> list[dict[str, Any]]:
+    """Make the trainer's rows (prompt, question, answer), or say why they cannot be trained on."""
+    training = run.training
+    per_batch = training.generation_batch_size // training.num_generations
+    if len(rows) < per_batch:
+        raise StudyError(
+            f"{data}: {len(rows)} questions, fewer than the {per_batch} prompts of a rollout batch;"
+            " enlarge data.train or lower training.per_device_train_batch_size"
+        )
+    chats = [student_chat(row["question"], run.prompt) for row in rows]
+    lengths = [
+        len(ids)
+        for ids in tokenizer.apply_chat_template(
+            chats, add_generation_prompt=True, return_dict=False
+        )
+    ]
+    longest = max(range(len(rows)), key=lambda i: lengths[i])
+    if lengths[longest] > training.max_prompt_length:
+        raise StudyError(
+            f"{data}: question {rows[longest]['id']!r} makes a prompt of {lengths[longest]} tokens,"
+            f" over training.max_prompt_length = {training.max_prompt_length}; raise it or drop"
+            " the question"
+        )
+    return [
+        {"prompt": chat, "question": row["question"], "answer": row["answer"]}
+        for chat, row in zip(chats, rows, strict=True)
+    ]
+
+
+def build_trainer(
+    run: Run,
+    model: Any,
+    tokenizer: Any,
+    prompts: list[dict[str, Any]],
+    grader: Grader,
+    model_dir: Path,
+    output: Path,
+) -> "ThinkTuningTrainer":
+    """Assemble trainer, reward and teacher from a resolved configuration."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+
+    from thinktuning.rewards import BoxedReward
+    from thinktuning.teacher import LocalTeacher, eos_ids
+    from thinktuning.trainer import ThinkTuningConfig, ThinkTuningTrainer
+
+    settings = run.training.model_dump(exclude={"max_prompt_length", "rollouts_per_step"})
+    args = ThinkTuningConfig(
+        output_dir=str(output),
+        seed=run.seed,
+        logging_steps=run.training.optimizer_steps_per_rollout_batch,
+        save_strategy="steps",
+        save_total_limit=1,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        **settings,
+    )
+    teacher = None
+    if run.guidance.enabled:
+        frozen = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32").to(args.device)
+        teacher = LocalTeacher(
+            frozen,
+            tokenizer,
+            max_completion_length=run.teacher.max_completion_length,
+            batch_size=run.teacher.batch_size,
+        )
+    return ThinkTuningTrainer(
+        model=model,
+        args=args,
+        train_dataset=Dataset.from_list(prompts),
+        processing_class=tokenizer,
+        reward_funcs=BoxedReward(grader, run.answer_kind, eos_ids(model, tokenizer)),
+        teacher=teacher,
+        teacher_prompt=load(run.teacher.prompt) if run.guidance.enabled else None,
+        guidance=run.guidance,
+    )
+
+
+def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, shown: int) -> Any:
+    """Return a callback that writes metrics and `shown` rollouts a batch, and a progress bar."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
+
+    metrics, rollouts = directory / "metrics.jsonl", directory / "rollouts.jsonl"
+    steps_per_batch = trainer.args.logging_steps
+
+    class Recorder(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Drop what was written after the checkpoint that this run resumes from."""
+            for path in (metrics, rollouts):
+                rows = list(read_jsonl(path)) if path.exists() else []
+                write_jsonl(path, [row for row in rows if row["step"] <= state.global_step])
+            done = state.global_step // steps_per_batch
+            total = trainer.num_rollout_batches
+            self.bar = tqdm(total=total, initial=done, desc="train", unit="batch", miniters=1)
+            self.last = started
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if "loss" not in logs:  # the summary at the end
+                return
+            now = time.perf_counter()
+            row = {"step": state.global_step, "rollout_batch": state.global_step // steps_per_batch}
+            row |= logs
+            row["completion_length"] = logs["completions/mean_length"]
+            row["time_step"] = now - self.last
+            row["time_update"] = row["time_step"] - logs["time_rollout"]
+            self.last = now
+            append(metrics, [row])
+            kept = sample(trainer.rollouts, shown)
+            append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
+            figures = ("student_reward", "reflection_rate", "student_length", "gamma")
+            self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
+            self.bar.update(row["rollout_batch"] - self.bar.n)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    return Recorder()
+
+
+def append(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def fingerprint(run: Run, model_dir: Path, data: Path) -> str:
+    """Identify a job by its configuration, its model's weights and its data."""
+    digest = hashlib.sha256(to_json(run).encode())
+    for path in [data, *sorted(model_dir.glob("*.safetensors"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def prepare_checkpoints(directory: Path, job: str) -> Path | None:
+    """Return this job's last complete checkpoint; remove incomplete and other jobs' ones."""
+    mark = directory / "job"
+    if directory.exists() and (not mark.exists() or mark.read_text() != job):
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    mark.write_text(job)
+    found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    # transformers writes trainer_state.json last
+    complete = [path for path in found if (path / "trainer_state.json").exists()]
+    for path in found:
+        if path not in complete:
+            shutil.rmtree(path)
+    return complete[-1] if complete else None
+
+
+def publish(run: Run, trainer: "ThinkTuningTrainer", checkpoints: Path, output: Path) -> None:
+    """Write the final files, each whole or not at all, and drop the checkpoints."""
+    rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
+    partial = checkpoints / "model"
+    trainer.save_model(str(partial))
+    (partial / "training_args.bin").unlink(missing_ok=True)
+    shutil.rmtree(output / "model", ignore_errors=True)
+    partial.rename(output / "model")
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        os.replace(checkpoints / name, output / name)
+    made_by = provenance.collect() | {
+        "method": run.method,
+        "seed": run.seed,
+        "wall_seconds": sum(row["time_step"] for row in rows),
+        "peak_memory_mb": provenance.peak_memory_mb(),
+        "num_generated_tokens": sum(row["student_tokens"] for row in rows),
+        "num_teacher_tokens": sum(row["teacher_tokens"] for row in rows),
+        "teacher_off_at": next((r["rollout_batch"] for r in rows if r["gamma"] == 0), None)
+        if run.guidance.enabled
+        else None,
+    }
+    write_text_atomic(output / "provenance.json", json.dumps(made_by, indent=2) + "\n")
+    shutil.rmtree(checkpoints)
