@@ -1,0 +1,181 @@
+"""The workflow: what it plans, what a change to the study reruns, and how it fails.
+
+Snakemake is called as users call it; apart from the slow test no stage runs further than its error.
+"""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+RESOLVE = [f"resolve_{stage}" for stage in ("data", "base", "train", "evaluate", "compare")]
+
+
+@pytest.fixture
+def small() -> dict[str, Any]:
+    """The default study on two seeds and one task: fewer files to plan."""
+    study = copy.deepcopy(DEFAULT)
+    study["seeds"] = [0, 1]
+    study["tasks"] = {"chain_sum": study["tasks"]["chain_sum"]}
+    return study
+
+
+def snakemake(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in a directory of its own."""
+    command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    return subprocess.run(
+        command,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+    )
+
+
+def plan(directory: Path, *arguments: str) -> dict[str, int]:
+    """Return how many jobs of each rule a dry run plans."""
+    done = snakemake(directory, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", done.stdout, re.M | re.S)
+    return {rule: int(n) for rule, n in map(str.split, table[1].splitlines())} if table else {}
+
+
+def write_study(directory: Path, study: dict[str, Any], name: str = "study.yaml") -> str:
+    path = directory / name
+    path.write_text(yaml.safe_dump(study, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_default_study_is_planned_from_any_directory(tmp_path: Path) -> None:
+    methods, num_seeds = DEFAULT["methods"].values(), len(DEFAULT["seeds"])
+    num_untrained = sum(not method.get("train", True) for method in methods)
+    num_runs = (len(methods) - num_untrained) * num_seeds
+    num_evaluations = (num_runs + num_untrained) * len(DEFAULT["tasks"])
+    once = {"resolve_data": 1, "resolve_base": 1, "resolve_compare": 1, "data": 1, "base": 1}
+    many = {"resolve_train": num_runs, "train": num_runs}
+    many |= {"resolve_evaluate": num_evaluations, "evaluate": num_evaluations}
+    assert plan(tmp_path) == once | many | {"compare": 1, "all": 1}
+
+
+def test_overrides_keep_their_types_and_directory_moves_results(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    overrides = ["--config", "seeds=[7]", "training={max_steps: 4, save_steps: 2}"]
+    target = "results/runs/grpo/seed7/config.json"
+    done = snakemake(tmp_path, target, "--cores", "1", "--directory", str(elsewhere), *overrides)
+    assert done.returncode == 0, done.stderr
+    resolved = yaml.safe_load((elsewhere / target).read_text())
+    assert (resolved["seed"], resolved["training"]["max_steps"]) == (7, 4)
+    assert not (tmp_path / "results").exists()
+
+
+def test_mistakes_in_a_study_are_named(tmp_path: Path, small: dict[str, Any]) -> None:
+    del small["prompt"]  # the default study's must not fill the gap
+    small["training"]["max_stepz"] = 4
+    small["methods"]["grpo"]["guidance"] = {"enable": False}
+    study = write_study(tmp_path, small)
+    done = snakemake(tmp_path, "--dry-run", "--configfile", study)
+    assert done.returncode != 0
+    assert f"{study} is not a valid study" in done.stderr
+    assert "training.max_stepz: unknown key; did you mean `max_steps`?" in done.stderr
+    assert "prompt: is required and missing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_change_reruns_what_depends_on_it(tmp_path: Path, small: dict[str, Any]) -> None:
+    study = write_study(tmp_path, small)
+    written = snakemake(tmp_path, "--cores", "1", "--configfile", study, "--until", *RESOLVE)
+    assert written.returncode == 0, written.stderr
+    # Stand for the finished stages: what is planned depends on the files' times alone.
+    planned = snakemake(tmp_path, "--dry-run", "--configfile", study).stdout
+    outputs = re.findall(r"^ +output: (.*)$", planned, re.M)
+    paths = [tmp_path / path for line in outputs for path in line.split(", ")]
+    for path in paths:
+        if path.suffix:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            path.mkdir(parents=True)
+    now = (tmp_path / "results/data/config.json").stat().st_mtime + 10
+    for path in paths:
+        os.utime(path, (now, now))
+    assert plan(tmp_path, "--configfile", study) == {}
+
+    def rerun(change: dict[str, Any]) -> dict[str, int]:
+        changed = plan(tmp_path, "--configfile", write_study(tmp_path, change, "changed.yaml"))
+        return {rule: n for rule, n in changed.items() if rule in ("base", "train", "evaluate")}
+
+    method = copy.deepcopy(small)
+    method["methods"]["thinktuning"]["guidance"] = {"select": "all_wrong"}
+    assert rerun(method) == {"train": 2, "evaluate": 2}
+
+    task = copy.deepcopy(small)
+    task["tasks"]["chain_sum"]["num_samples"] += 1
+    assert rerun(task) == {"evaluate": 2 + 2 * 2}  # two methods without training, two with
+
+    comparison = copy.deepcopy(small)
+    comparison["comparison"]["confidence"] = 0.9
+    assert rerun(comparison) == {}
+
+    forced = plan(tmp_path, "--configfile", study, "-R", "evaluate")
+    assert forced == {"evaluate": 6, "compare": 1, "all": 1}
+
+
+def test_a_failed_job_names_its_log_and_leaves_no_output(
+    tmp_path: Path, small: dict[str, Any]
+) -> None:
+    small["data"]["train"] = {"source": "jsonl", "path": "no/such/file.jsonl"}
+    study = write_study(tmp_path, small)
+    profile = ["--workflow-profile", str(ROOT / "workflow/profiles/default")]
+    done = snakemake(tmp_path, "data", *profile, "--cores", "1", "--configfile", study)
+    assert done.returncode != 0
+    output = done.stdout + done.stderr
+    assert "results/logs/data/data.log (check log file(s) for error details)" in output
+    assert "no/such/file.jsonl" in output  # --show-failed-logs, from the profile
+    left = {path.name for path in (tmp_path / "results/data").rglob("*") if path.is_file()}
+    assert left == {"config.json"}
+
+
+def test_lint() -> None:
+    done = snakemake(ROOT, "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_format() -> None:
+    command = [str(BIN / "snakefmt"), "--check", "Snakefile", "workflow"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_whole_workflow(tmp_path: Path, small: dict[str, Any]) -> None:
+    small["data"]["train"]["size"] = 100
+    small["tasks"]["chain_sum"]["data"]["size"] = 8
+    small["tasks"]["chain_sum"]["num_samples"] = 2
+    small["model"] |= {"max_steps": 5, "hidden_size": 32, "intermediate_size": 64}
+    small["model"] |= {"num_hidden_layers": 1, "num_attention_heads": 2}
+    small["training"] |= {"per_device_train_batch_size": 8, "num_generations": 4}
+    small["training"] |= {"max_steps": 2, "save_steps": 2, "warmup_steps": 0}
+    study = write_study(tmp_path, small)
+    done = snakemake(tmp_path, "--cores", "2", "--show-failed-logs", "--configfile", study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = tmp_path / "results"
+    rows = (results / "tables/comparison.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(small["methods"])
+    for plot in ("accuracy", "differences", "learning_curves"):
+        assert (results / f"plots/{plot}.svg").stat().st_size > 1000
+    assert plan(tmp_path, "--configfile", study) == {}
+
+    report = snakemake(tmp_path, "--configfile", study, "--report", "report.html")
+    assert report.returncode == 0, report.stderr
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "95% interval" in text
+    assert "learning curves" in text

@@ -1,0 +1,151 @@
+"""The command line: one subcommand a stage. Heavy imports wait until the arguments are parsed."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from thinktuning.config import (
+    CompareRun,
+    DataRun,
+    EvalRun,
+    ModelRun,
+    Run,
+    StudyError,
+    load_study,
+    read_config,
+)
+
+DESCRIPTION = """\
+Find out whether a language model can be taught to reflect (ThinkTuning, arXiv 2508.07616).
+
+A study file describes data, base model, methods and evaluation; the workflow runs it:
+
+    thinktuning validate config.yaml            check a study without running it
+    snakemake --cores all                       run the default study, config.yaml
+    snakemake --cores all --configfile STUDY    run another one
+    snakemake --cores all -R evaluate           run one stage again
+
+The other subcommands are the workflow's stages. Each reads a resolved configuration that the
+workflow wrote, e.g. results/runs/grpo/seed0/config.json, and can be run by hand as well.
+"""
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    for path in arguments.study:
+        study = load_study(path)
+        runs = len(study.trained()) * len(study.seeds)
+        untrained = len(study.methods) - len(study.trained())
+        print(
+            f"{path}: valid. Study {study.name!r}: {len(study.methods)} methods, {runs} training"
+            f" runs, {(runs + untrained) * len(study.tasks)} evaluations."
+        )
+
+
+def data(arguments: argparse.Namespace) -> None:
+    from thinktuning.data import prepare
+
+    prepare(read_config(arguments.config, DataRun), arguments.output)
+
+
+def base(arguments: argparse.Namespace) -> None:
+    from thinktuning.base import materialise
+
+    model = read_config(arguments.config, ModelRun).model
+    materialise(model, arguments.data, arguments.output)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    from thinktuning.train import train
+
+    run = read_config(arguments.config, Run)
+    train(run, arguments.model, arguments.data, arguments.output)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    from thinktuning.evaluate import evaluate
+
+    run = read_config(arguments.config, EvalRun)
+    evaluate(run, arguments.model, arguments.data, arguments.output)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    from thinktuning.compare import compare
+
+    run = read_config(arguments.config, CompareRun)
+    compare(run, arguments.results, arguments.tables, arguments.plots)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the argument parser; the functions above are its subcommands."""
+    top = argparse.ArgumentParser(
+        prog="thinktuning",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(function, summary: str, **paths: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=summary, description=summary)
+        sub.set_defaults(run=function)
+        for name, meaning in paths.items():
+            sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=meaning)
+        return sub
+
+    command(validate, "Check study files without running them.").add_argument(
+        "study", nargs="+", help="a study file (YAML)"
+    )
+    resolved = "the stage's resolved configuration (JSON)"
+    command(
+        data,
+        "Prepare training and evaluation questions, free of overlap.",
+        config=resolved,
+        output="directory for train.jsonl, eval/TASK.jsonl and decontamination.json",
+    )
+    command(
+        base,
+        "Materialise the base model as a Hugging Face directory.",
+        config=resolved,
+        data="directory of the prepared questions (the organism's documents leave them out)",
+        output="the model directory to make",
+    )
+    command(
+        train,
+        "Train one method with one seed; an interrupted run resumes.",
+        config=resolved,
+        model="directory of the base model",
+        data="prepared training questions (JSONL)",
+        output="directory for model/, metrics.jsonl, rollouts.jsonl and provenance.json",
+    )
+    command(
+        evaluate,
+        "Evaluate one model on one task through lm-eval.",
+        config=resolved,
+        model="directory of the model",
+        data="prepared questions of the task (JSONL)",
+        output="directory for results.json and samples.jsonl",
+    )
+    command(
+        compare,
+        "Write the comparison tables and plots from the kept samples.",
+        config=resolved,
+        results="directory of the study's results",
+        tables="directory for comparison.csv, comparison.md and cost.csv",
+        plots="directory for the SVG plots",
+    )
+    return top
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one clear message and a non-zero exit."""
+    arguments = parser().parse_args()
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        arguments.run(arguments)
+    except StudyError as error:
+        sys.exit(f"thinktuning: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Compare the methods: `thinktuning compare --config results/tables/config.json ...`
+
+Reads samples.jsonl and results.json of every evaluation, metrics.jsonl and provenance.json of every
+run, and no model: all of it can be made again from the kept files. Writes comparison.csv and
+comparison.md (a row a method and task), cost.csv (what training took) and three plots.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from thinktuning import plots, tables
+from thinktuning.comparison import Answers, Row, comparison_rows, mean_figures, seed_points
+from thinktuning.config import CompareRun, StudyError
+from thinktuning.files import read_jsonl, write_text_atomic
+
+COLUMNS = ("id", "sample", "correct", "verdict", "finish_reason", "num_tokens", "reflects")
+COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memory_mb")
+
+
+def compare(run: CompareRun, results: Path, tables_dir: Path, plots_dir: Path) -> None:
+    """Write every table and plot of a study.
+
+    Raises:
+        StudyError: a file is missing, broken, or does not fit the others; says which, and the mend.
+    """
+    answers = read_answers(run, results)
+    rows = comparison_rows(run, answers)
+    metrics = {
+        method: [read_metrics(results / f"runs/{method}/seed{s}/metrics.jsonl") for s in seeds]
+        for method, seeds in run.seeds.items()
+        if seeds
+    }
+    baselines = {name: run.methods[name] for name in run.comparison.baselines}
+    costs = cost_rows(run, results)
+    texts = {
+        tables_dir / "comparison.md": tables.markdown(run, rows, commits(run, results)),
+        tables_dir / "comparison.csv": tables.csv_text(rows, list(rows[0])),
+        tables_dir / "cost.csv": tables.csv_text(costs, ["method", "label", "seed", *COST]),
+        plots_dir / "accuracy.svg": plots.accuracy(rows, seed_points(answers)),
+        plots_dir / "differences.svg": plots.differences(rows, baselines),
+        plots_dir / "learning_curves.svg": plots.learning_curves(metrics, run.methods),
+    }
+    for path, text in texts.items():
+        write_text_atomic(path, text)
+
+
+def evaluations(run: CompareRun, results: Path, method: str, task: str) -> list[Path]:
+    """Return the directories of a method's evaluations on a task, one for each training seed.
+
+    A method without training is evaluated once, under the study's first seed.
+    """
+    first = next((seeds[0] for seeds in run.seeds.values() if seeds), None)
+    if first is not None:
+        seeds = run.seeds[method] or [first]
+        return [results / f"eval/{method}/seed{seed}/{task}" for seed in seeds]
+    found = list(results.glob(f"eval/{method}/seed*/{task}"))
+    if len(found) != 1:
+        raise StudyError(
+            f"{results}/eval/{method}: {len(found)} evaluations of {task}, one expected; remove "
+            "those of other seeds than the study's first"
+        )
+    return found
+
+
+def read_answers(run: CompareRun, results: Path) -> dict[tuple[str, str], Answers]:
+    """Read all samples, by method and task; every method must have answered the same questions."""
+    answers = {}
+    for task in run.tasks:
+        reference = None
+        for method in run.methods:
+            directories = evaluations(run, results, method, task)
+            paths = [directory / "samples.jsonl" for directory in directories]
+            seeds = [read_samples(path) for path in paths]
+            for path, seed in zip(paths, seeds, strict=True):
+                reference = reference or (path, seed)
+                check_same_questions(path, seed, *reference)
+            answers[method, task] = Answers(
+                ids=seeds[0].ids,
+                correct_S_N_K=np.concatenate([seed.correct_S_N_K for seed in seeds]),
+                reflects_S_N_K=np.concatenate([seed.reflects_S_N_K for seed in seeds]),
+                figures=mean_figures([seed.figures for seed in seeds]),
+            )
+    return answers
+
+
+def read_samples(path: Path) -> Answers:
+    """Read one evaluation's samples, questions in the order of their ids."""
+    import pandas as pd
+
+    frame = pd.DataFrame([{key: row.get(key) for key in COLUMNS} for row in read_jsonl(path)])
+    again = f"delete it and run `snakemake {path}`"
+    if absent := [column for column in COLUMNS if column not in frame or frame[column].hasnans]:
+        raise StudyError(f"{path}: rows without {', '.join(absent)}; {again}")
+    frame = frame.sort_values(["id", "sample"], kind="stable")
+    counts = frame.groupby("id").size()
+    if frame.duplicated(["id", "sample"]).any() or counts.nunique() != 1 or len(counts) < 2:
+        raise StudyError(
+            f"{path}: {len(counts)} questions with {counts.min()} to {counts.max()} samples; every "
+            f"question needs the same number, each once, and there must be two questions; {again}"
+        )
+    shape = (1, len(counts), int(counts.iloc[0]))
+    return Answers(
+        ids=[str(identifier) for identifier in counts.index],
+        correct_S_N_K=frame["correct"].to_numpy(dtype=float).reshape(shape),
+        reflects_S_N_K=frame["reflects"].to_numpy(dtype=float).reshape(shape),
+        figures={
+            "mean_tokens": float(frame["num_tokens"].mean()),
+            "truncation_rate": float((frame["finish_reason"] == "length").mean()),
+            "no_answer_rate": float((frame["verdict"] == "no_answer").mean()),
+            "error_rate": float(frame["verdict"].isin(["error", "timeout"]).mean()),
+        },
+    )
+
+
+def check_same_questions(path: Path, found: Answers, other: Path, expected: Answers) -> None:
+    """Refuse to pair answers to different questions."""
+    if found.ids != expected.ids or found.correct_S_N_K.shape != expected.correct_S_N_K.shape:
+        sizes = [
+            f"{answers.correct_S_N_K.shape[1]} x {answers.correct_S_N_K.shape[2]}"
+            for answers in (found, expected)
+        ]
+        raise StudyError(
+            f"{path}: answers other questions than {other} ({sizes[0]} and {sizes[1]} questions x "
+            "samples); they cannot be paired: `snakemake -R evaluate` asks all methods the same"
+        )
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """Read one run's metrics; a quantity that no row has is not drawn."""
+    rows = list(read_jsonl(path))
+    if not rows or any("rollout_batch" not in row for row in rows):
+        raise StudyError(f"{path}: rows without rollout_batch, or no rows; train this run again")
+    return rows
+
+
+def read_json(path: Path, keys: Iterable[str]) -> Row:
+    """Read a JSON object that must have some keys."""
+    try:
+        values: Row = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be read ({error.strerror}); `snakemake {path}` writes it"
+        ) from None
+    except ValueError as error:
+        raise StudyError(f"{path}: is not valid JSON ({error}); delete it and run again") from None
+    if absent := [key for key in keys if key not in values]:
+        raise StudyError(f"{path}: has no {', '.join(absent)}; delete it and run again")
+    return values
+
+
+def commits(run: CompareRun, results: Path) -> list[str]:
+    """Return the commits whose code made the answers; more than one is worth a look."""
+    found = {
+        read_json(directory / "results.json", ["commit"])["commit"]
+        for method in run.methods
+        for task in run.tasks
+        for directory in evaluations(run, results, method, task)
+    }
+    return sorted(commit or "unknown" for commit in found)
+
+
+def cost_rows(run: CompareRun, results: Path) -> list[Row]:
+    """Return what each training run took, and each method's mean over seeds (`seed` is `mean`)."""
+    rows: list[Row] = []
+    for method, label in run.methods.items():
+        costs = []
+        for seed in run.seeds[method]:
+            made = read_json(results / f"runs/{method}/seed{seed}/provenance.json", COST)
+            costs.append({key: made[key] for key in COST})
+            rows.append({"method": method, "label": label, "seed": seed, **costs[-1]})
+        if costs:
+            rows.append({"method": method, "label": label, "seed": "mean", **mean_figures(costs)})
+    return rows

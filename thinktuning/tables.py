@@ -1,0 +1,141 @@
+"""The comparison as text: CSV for programs, Markdown for people (shares in per cent)."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from thinktuning.comparison import MEAN_OF_TASKS
+from thinktuning.config import CompareRun
+
+Row = Mapping[str, Any]
+
+
+def csv_text(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Return rows as CSV; what does not apply is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def markdown(run: CompareRun, rows: Sequence[Row], commits: Sequence[str]) -> str:
+    """Return comparison.md.
+
+    Args:
+        rows: the rows of comparison.csv.
+        commits: those of the code that made the answers.
+    """
+    parts = [f"# Study `{run.study}`: the methods compared", header(run, commits)]
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        parts += [f"## {title(of_task[0])}", accuracy_table(of_task)]
+        for baseline in run.comparison.baselines:
+            shown = [row for row in of_task if row["method"] != baseline]
+            if shown:
+                parts += [difference_table(shown, baseline, run.methods[baseline])]
+    return "\n\n".join([*parts, footnotes(run)]) + "\n"
+
+
+def header(run: CompareRun, commits: Sequence[str]) -> str:
+    """Say what every number rests on."""
+    lines = [f"- {run.comparison.confidence:.0%} intervals in brackets."]
+    seeds = next((seeds for seeds in run.seeds.values() if seeds), [])
+    if len(seeds) > 1:
+        listed = ", ".join(map(str, seeds))
+        lines.append(f"- {len(seeds)} training seeds ({listed}) of each trained method.")
+    elif seeds:
+        lines.append(
+            f"- **One training seed** ({seeds[0]}): the intervals are over questions alone, and "
+            "another seed may fall outside them."
+        )
+    made = "commit" if len(commits) == 1 else f"{len(commits)} different commits"
+    lines.append(f"- Answers made by {made} {', '.join(f'`{c}`' for c in commits)}.")
+    return "\n".join(lines)
+
+
+def title(row: Row) -> str:
+    """Name a task with its questions and samples."""
+    samples = f", {row['k']} sample{'s' if row['k'] > 1 else ''} each" if row["k"] else ""
+    name = "Mean of tasks" if row["task"] == MEAN_OF_TASKS else row["task"]
+    return f"{name} ({row['n']} questions{samples})"
+
+
+def accuracy_table(rows: Sequence[Row]) -> str:
+    """Return a task's first table: what each method did."""
+    head = ["method", "seeds", "accuracy, %", "reflects, %", "tokens"]
+    head += ["cut off, %", "no answer, %", "not graded, %"]
+    body = [
+        [
+            row["label"],
+            str(row["seeds"] or "-"),
+            interval(row["mean"], row["ci_low"], row["ci_high"]),
+            interval(row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]),
+            f"{row['mean_tokens']:.0f}",
+            f"{100 * row['truncation_rate']:.1f}",
+            f"{100 * row['no_answer_rate']:.1f}",
+            f"{100 * row['error_rate']:.1f}",
+        ]
+        for row in rows
+    ]
+    return table(head, body)
+
+
+def difference_table(rows: Sequence[Row], baseline: str, label: str) -> str:
+    """Return a task's table of differences to one baseline."""
+    head = [f"minus {label}", "accuracy, points", "p", "detectable, points", "reflects, points"]
+    body = [
+        [
+            row["label"],
+            difference(row, f"diff_{baseline}"),
+            p_value(row[f"diff_{baseline}_p"]),
+            f"{100 * row[f'mde_{baseline}']:.1f}",
+            difference(row, f"reflection_diff_{baseline}"),
+        ]
+        for row in rows
+    ]
+    return table(head, body)
+
+
+def difference(row: Row, key: str) -> str:
+    """Write a difference and its interval in percentage points."""
+    return interval(row[key], row[f"{key}_ci_low"], row[f"{key}_ci_high"], sign="+")
+
+
+def interval(value: float, low: float, high: float, sign: str = "") -> str:
+    """Write a share and its interval in per cent."""
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, its first column to the left and the others to the right."""
+    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *body]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def footnotes(run: CompareRun) -> str:
+    """Explain the columns."""
+    notes = [
+        "**accuracy**: the mean over questions of each question's share of right samples. Its "
+        "interval is over questions and, for a method trained with several seeds, over seeds "
+        "crossed with questions.",
+        "**reflects**: the share of answers with at least one reflective behaviour.",
+        "**cut off**: reached the token limit. **not graded**: the grader failed or ran out of "
+        "time; these count as wrong.",
+    ]
+    if run.comparison.baselines:
+        notes.append(
+            "**minus**: paired by question and, between trained methods, by seed. **p**: of no "
+            "difference, Holm-corrected over the tasks; that of the mean of tasks stands alone, "
+            "uncorrected. **detectable**: the true difference that such a comparison finds four "
+            "times in five; it misses smaller ones more often."
+        )
+    if len(run.tasks) > 1:
+        notes.append("**Mean of tasks**: every task weighs the same.")
+    return "\n".join(f"- {note}" for note in notes)

@@ -1,0 +1,57 @@
+# The study, validated once, and the names of its files.
+#
+# Each `resolve_*` writes what one job depends on, and nothing else, as that job's config.json; its
+# `params` make Snakemake write it again when the study changes it. The job reads that file and no
+# source code. So editing one method reruns this method's jobs alone, and editing code reruns
+# nothing by itself; `-R evaluate` does.
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
+
+from thinktuning.config import ModelRun, StudyError, parse_study, to_json
+
+
+def with_types(override):
+    """Give a `--config` override its YAML types: Snakemake reads the 0 of `seeds=[0]` as text."""
+    if isinstance(override, dict):
+        return {key: with_types(value) for key, value in override.items()}
+    if isinstance(override, list):
+        return [with_types(value) for value in override]
+    if not isinstance(override, str) or not override:
+        return override
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, override, (True, False))
+    return loader.construct_object(yaml.ScalarNode(tag, override))
+
+
+def evaluated_model(wildcards):
+    """The model to sample from: the run's own, or the base if the method trains none."""
+    if STUDY.methods[wildcards.method].train:
+        return "results/runs/{method}/seed{seed}/model"
+    return "results/models/base"
+
+
+OVERRIDES = workflow.config_settings.config
+update_config(config, with_types(dict(OVERRIDES)))
+try:
+    STUDY = parse_study(
+        config, " + ".join([*map(str, workflow.configfiles), *["--config"] * bool(OVERRIDES)])
+    )
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+
+DATA = ["results/data/train.jsonl", *expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)]
+RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
+# A method without training is evaluated once, under the first seed.
+EVALUATIONS = [
+    f"results/eval/{method}/seed{seed}/{task}"
+    for method, spec in STUDY.methods.items()
+    for seed in (STUDY.seeds if spec.train else STUDY.seeds[:1])
+    for task in STUDY.tasks
+]
+
+
+wildcard_constraints:
+    method="|".join(STUDY.methods),
+    seed=r"-?\d+",
+    task="|".join(STUDY.tasks),

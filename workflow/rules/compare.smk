@@ -1,0 +1,76 @@
+rule resolve_compare:
+    output:
+        "results/tables/config.json",
+    log:
+        "results/logs/compare/resolve.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        resolved=to_json(STUDY.compare_config()),
+    shell:
+        "printf %s {params.resolved:q} > {output} 2> {log}"
+
+
+rule compare:
+    input:
+        expand(
+            "{evaluation}/{file}", evaluation=EVALUATIONS, file=["results.json", "samples.jsonl"]
+        ),
+        expand("{run}/{file}", run=RUNS, file=["metrics.jsonl", "provenance.json"]),
+        config=rules.resolve_compare.output,
+    output:
+        report(
+            "results/tables/comparison.md",
+            category="Tables",
+            labels={"table": "comparison", "format": "to read"},
+            caption="../report/comparison.rst",
+        ),
+        report(
+            "results/tables/comparison.csv",
+            category="Tables",
+            labels={"table": "comparison", "format": "csv"},
+            caption="../report/comparison.rst",
+        ),
+        report(
+            "results/tables/cost.csv",
+            category="Tables",
+            labels={"table": "cost", "format": "csv"},
+            caption="../report/cost.rst",
+        ),
+        report(
+            "results/plots/accuracy.svg",
+            category="Plots",
+            labels={"plot": "accuracy and reflection"},
+            caption="../report/accuracy.rst",
+        ),
+        report(
+            "results/plots/differences.svg",
+            category="Plots",
+            labels={"plot": "differences to the baselines"},
+            caption="../report/differences.rst",
+        ),
+        report(
+            "results/plots/learning_curves.svg",
+            category="Plots",
+            labels={"plot": "learning curves"},
+            caption="../report/learning_curves.rst",
+        ),
+    log:
+        "results/logs/compare/compare.log",
+    benchmark:
+        "results/benchmarks/compare.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        confidence=f"{STUDY.comparison.confidence:.0%}",
+        baselines=STUDY.comparison.baselines,
+        seeds=STUDY.seeds,
+    shell:
+        "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
+        "thinktuning compare --config {input.config} --results results"
+        " --tables results/tables --plots results/plots > {log} 2>&1"

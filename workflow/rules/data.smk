@@ -1,0 +1,34 @@
+rule resolve_data:
+    output:
+        "results/data/config.json",
+    log:
+        "results/logs/data/resolve.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        resolved=to_json(STUDY.data_config()),
+    shell:
+        "printf %s {params.resolved:q} > {output} 2> {log}"
+
+
+# Local, as its sources may need a network that the nodes of a cluster do not have.
+rule data:
+    input:
+        config=rules.resolve_data.output,
+    output:
+        DATA,
+        decontamination="results/data/decontamination.json",
+    log:
+        "results/logs/data/data.log",
+    benchmark:
+        "results/benchmarks/data.tsv"
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    shell:
+        "thinktuning data --config {input.config} --output results/data > {log} 2>&1"

@@ -1,0 +1,43 @@
+rule resolve_evaluate:
+    output:
+        "results/eval/{method}/seed{seed}/{task}/config.json",
+    log:
+        "results/logs/evaluate/{method}/seed{seed}/{task}.resolve.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        resolved=lambda wildcards: to_json(
+            STUDY.eval_config(
+                wildcards.method,
+                int(wildcards.seed) if STUDY.methods[wildcards.method].train else None,
+                wildcards.task,
+            )
+        ),
+    shell:
+        "printf %s {params.resolved:q} > {output} 2> {log}"
+
+
+rule evaluate:
+    input:
+        config=rules.resolve_evaluate.output,
+        model=evaluated_model,
+        data="results/data/eval/{task}.jsonl",
+    output:
+        results="results/eval/{method}/seed{seed}/{task}/results.json",
+        samples="results/eval/{method}/seed{seed}/{task}/samples.jsonl",
+    log:
+        "results/logs/evaluate/{method}/seed{seed}/{task}.log",
+    benchmark:
+        "results/benchmarks/evaluate/{method}/seed{seed}/{task}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: STUDY.resources.evaluate.threads
+    resources:
+        mem_mb=STUDY.resources.evaluate.mem_mb,
+        runtime=STUDY.resources.evaluate.runtime,
+    shell:
+        "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
+        "thinktuning evaluate --config {input.config} --model {input.model} --data {input.data}"
+        " --output results/eval/{wildcards.method}/seed{wildcards.seed}/{wildcards.task}"
+        " > {log} 2>&1"

@@ -1,0 +1,40 @@
+rule resolve_train:
+    output:
+        "results/runs/{method}/seed{seed}/config.json",
+    log:
+        "results/logs/train/{method}/seed{seed}.resolve.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        resolved=lambda wildcards: to_json(STUDY.run_config(wildcards.method, int(wildcards.seed))),
+    shell:
+        "printf %s {params.resolved:q} > {output} 2> {log}"
+
+
+# Snakemake deletes the outputs of a job before it starts. The run's checkpoints/ is not among them:
+# a rerun resumes from it.
+rule train:
+    input:
+        config=rules.resolve_train.output,
+        model=rules.base.output,
+        data="results/data/train.jsonl",
+    output:
+        model=directory("results/runs/{method}/seed{seed}/model"),
+        metrics="results/runs/{method}/seed{seed}/metrics.jsonl",
+        rollouts="results/runs/{method}/seed{seed}/rollouts.jsonl",
+        provenance="results/runs/{method}/seed{seed}/provenance.json",
+    log:
+        "results/logs/train/{method}/seed{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{method}/seed{seed}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: STUDY.resources.train.threads
+    resources:
+        mem_mb=STUDY.resources.train.mem_mb,
+        runtime=STUDY.resources.train.runtime,
+    shell:
+        "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
+        "thinktuning train --config {input.config} --model {input.model} --data {input.data}"
+        " --output results/runs/{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
