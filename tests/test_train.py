@@ -147,6 +147,12 @@ def test_too_few_questions(job, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_budgets_over_the_models_positions(job, tmp_path):
+    resolve, model, data = job
+    with pytest.raises(StudyError, match=r"200 \+ 900 exceed the 1024 positions"):
+        train(resolve(max_completion_length=900), model, data, tmp_path / "run")
+
+
 def test_a_prompt_over_the_budget(job, tmp_path):
     resolve, model, data = job
     with pytest.raises(StudyError, match=r"question 'q.*max_prompt_length = 20"):

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from thinktuning import prompts
 from thinktuning.config import (
     CompareRun,
     DataRun,
@@ -34,6 +35,8 @@ workflow wrote, e.g. results/runs/grpo/seed0/config.json, and can be run by hand
 def validate(arguments: argparse.Namespace) -> None:
     for path in arguments.study:
         study = load_study(path)
+        for prompt in study.data_config().teacher_prompts:
+            prompts.load(prompt)
         runs = len(study.trained()) * len(study.seeds)
         untrained = len(study.methods) - len(study.trained())
         print(
@@ -145,6 +148,16 @@ def main() -> None:
         arguments.run(arguments)
     except StudyError as error:
         sys.exit(f"thinktuning: {error}")
+    except Exception as error:
+        if not disk_is_full(error):
+            raise
+        sys.exit(f"\nthinktuning: no space left on the disk; free some, run it again ({error})")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Tell whether an error is a full disk, which torch and safetensors each say in words alone."""
+    words = ("No space left on device", "Disk quota exceeded", "inline_container")
+    return any(word in str(error) for word in words)
 
 
 if __name__ == "__main__":

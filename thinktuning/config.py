@@ -14,7 +14,7 @@ Imports neither torch nor transformers: `thinktuning --help` and the Snakefile r
 import difflib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -25,11 +25,13 @@ from thinktuning.schema import (
     Data,
     Evaluation,
     Guidance,
+    LMEvalTask,
     Method,
     Model,
     Name,
     Prompt,
     Section,
+    Seed,
     Source,
     Stages,
     Task,
@@ -38,7 +40,6 @@ from thinktuning.schema import (
 )
 
 OVERRIDABLE = ("prompt", "training", "guidance", "teacher")
-SOURCES = ("reasoning_gym", "jsonl", "hub", "organism", "path", "package")
 T = TypeVar("T", bound=Section)
 
 
@@ -50,8 +51,7 @@ class Run(Section):
     """One training job, resolved: written as `config.json` beside its results."""
 
     method: str
-    label: str
-    seed: int
+    seed: Seed
     train: bool
     prompt: Prompt
     training: Training
@@ -64,10 +64,9 @@ class EvalRun(Section):
     """One evaluation job, resolved: written as `config.json` beside its results."""
 
     method: str
-    label: str
-    seed: int | None
+    seed: Seed | None
     task: str
-    lm_eval: str
+    lm_eval: LMEvalTask
     answer_kind: AnswerKind
     num_samples: int
     prompt: Prompt
@@ -109,7 +108,7 @@ class Study(Section):
     """A complete study."""
 
     name: Name
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
     data: Data
     model: Model
     prompt: Prompt
@@ -130,6 +129,12 @@ class Study(Section):
             raise ValueError(
                 f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
             )
+        repeated = [name for name, task in self.tasks.items() if task.num_samples > 1]
+        if self.evaluation.temperature == 0 and repeated:
+            raise ValueError(
+                f"evaluation.temperature = 0 gives the same answer each time, but tasks {repeated}"
+                " take several: set their num_samples to 1"
+            )
         for name in self.methods:
             self.run_config(name, self.seeds[0])
         return self
@@ -143,7 +148,6 @@ class Study(Section):
         }
         run = {
             "method": method,
-            "label": spec.label or method,
             "seed": seed,
             "train": spec.train,
             "answer_kind": self.data.answer_kind,
@@ -159,7 +163,6 @@ class Study(Section):
         run = self.run_config(method, self.seeds[0])
         return EvalRun(
             method=method,
-            label=run.label,
             seed=seed,
             task=task,
             lm_eval=spec.lm_eval,
@@ -222,8 +225,6 @@ def parse_study(values: dict[str, Any], where: str) -> Study:
         return Study.model_validate(values)
     except ValidationError as error:
         raise StudyError(f"{where} is not a valid study:\n{describe(error, Study)}") from None
-    except StudyError as error:
-        raise StudyError(f"{where} is not a valid study:\n{error}") from None
 
 
 def load_study(path: str | Path) -> Study:
@@ -249,6 +250,8 @@ def read_config(path: str | Path, kind: type[T]) -> T:
         raise StudyError(
             f"{path}: cannot be read ({error.strerror}); `snakemake {path}` writes it"
         ) from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}: is not UTF-8 text ({error.reason})") from None
     except ValidationError as error:
         raise StudyError(f"{path}:\n{describe(error, kind)}") from None
 
@@ -262,43 +265,69 @@ def describe(error: ValidationError, kind: type[BaseModel], prefix: str = "") ->
     """Turn a validation error into lines `  key.path: what is wrong (mend)`."""
     lines = []
     for item in error.errors():
-        location = [str(part) for part in item["loc"]]
-        path = prefix + ".".join(part for part in location if part not in SOURCES)
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            known = _keys(kind, location[:-1])
-            near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-            message = "unknown key; " + (
-                f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
-            )
-        elif item["type"] == "missing":
-            message = "is required and missing"
-        elif not isinstance(item["input"], dict | BaseModel):
-            message += f" (found {item['input']!r})"
+        keys, sections = _follow(kind, item["loc"])
+        message = item["msg"].removeprefix("Value error, ").strip()
+        match item["type"]:
+            case "extra_forbidden":
+                message = f"unknown key; {_hint(keys[-1], sections)}"
+            case "missing":
+                message = "is required and missing"
+            case "union_tag_not_found":
+                keys.append("source")
+                message = "is required and missing"
+            case "union_tag_invalid":
+                keys.append("source")
+                message = f"should be one of {item['ctx']['expected_tags']}"
+                message += f" (found {item['ctx']['tag']!r})"
+            case "json_invalid":
+                pass  # the input would be the whole file
+            case _ if not isinstance(item["input"], dict | BaseModel):
+                message += f" (found {item['input']!r:.80})"
+        path = prefix + ".".join(keys)
         lines.append(f"  {path}: {message}" if path else f"  {message}")
     return "\n".join(lines)
 
 
-def _keys(kind: Any, location: list[str]) -> list[str]:
-    """Return the keys known at a path of the schema, for the nearest-key hint."""
+def _hint(key: str, sections: list[type[BaseModel]]) -> str:
+    """Name the known key nearest to `key`, or all."""
+    known = [name for section in sections for name in section.model_fields]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+
+
+def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Return an error's location as a path of keys, and the sections that its last key is in.
+
+    pydantic's location also has the tag of each union that it went through, and marks a bad key.
+    """
+    keys: list[str] = []
+    sections: list[type[BaseModel]] = []
     for part in location:
-        candidates = _models(kind)
-        tagged = [c for c in candidates if part in _tags(c)]
-        if tagged:
+        sections = _sections(kind)
+        tagged = [section for section in sections if part in _tags(section)]
+        if get_origin(kind) in (dict, list):
+            kind = get_args(kind)[-1]
+        elif len(sections) > 1 and tagged:
             kind = tagged[0]
-        elif len(candidates) == 1 and part in candidates[0].model_fields:
-            kind = candidates[0].model_fields[part].annotation
-    return [key for model in _models(kind) for key in model.model_fields]
+            continue
+        elif len(sections) == 1 and part in sections[0].model_fields:
+            kind = sections[0].model_fields[str(part)].annotation
+        elif part == "[key]":
+            continue
+        keys.append(str(part))
+    return keys, sections
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """The section classes inside a type annotation."""
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    """Return the section classes that a type annotation admits."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for arg in getattr(annotation, "__args__", ()) for m in _models(arg)]
+    if get_origin(annotation) in (dict, list):
+        return []
+    return [section for arg in get_args(annotation) for section in _sections(arg)]
 
 
-def _tags(model: type[BaseModel]) -> tuple[str, ...]:
-    """The values of a section's `source` key that select it."""
-    field = model.model_fields.get("source")
-    return getattr(field.annotation, "__args__", ()) if field else ()
+def _tags(section: type[BaseModel]) -> tuple[str, ...]:
+    """Return the values of a section's `source` key that select it."""
+    field = section.model_fields.get("source")
+    return get_args(field.annotation) if field else ()

@@ -11,37 +11,51 @@ import json
 import time
 from collections import defaultdict, deque
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from thinktuning import provenance
-from thinktuning.answers import extract_boxed
+import yaml
+
+from thinktuning import base, provenance
+from thinktuning.answers import AnswerKind, extract_boxed, parse_gold
 from thinktuning.behaviours import detect
 from thinktuning.config import EvalRun, StudyError
-from thinktuning.files import write_jsonl, write_text_atomic
+from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
 from thinktuning.grading import Grader
-
-TASKS = Path(__file__).parent / "tasks"
+from thinktuning.prompts import num_tokens, student_chat
+from thinktuning.schema import TASKS
 
 
 def evaluate(run: EvalRun, model_dir: Path, data: Path, output: Path) -> None:
-    """Run one evaluation job."""
+    """Run one evaluation job.
+
+    Raises:
+        StudyError: the questions or the model do not fit the configuration.
+    """
+    questions = checked_questions(data, run.answer_kind)
+    base.check(model_dir, f"--model {model_dir}")
+
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     started = time.perf_counter()
     lm = recording_model(model_dir, run.evaluation.batch_size)
+    check_lengths(run, questions, lm, data)
     seed = run.evaluation.seed
-    evaluated = simple_evaluate(
-        model=lm,
-        tasks=[task_config(run, data)],
-        task_manager=TaskManager(include_path=str(TASKS), include_defaults=False),
-        apply_chat_template=True,
-        system_instruction=run.prompt.system,
-        random_seed=seed,
-        numpy_random_seed=seed,
-        torch_random_seed=seed,
-        bootstrap_iters=0,
-    )
+    with TemporaryDirectory() as directory:
+        task = Path(directory) / f"{run.lm_eval}.yaml"
+        task.write_text(yaml.safe_dump(task_config(run, data)), encoding="utf-8")
+        evaluated = simple_evaluate(
+            model=lm,
+            tasks=[str(task)],
+            task_manager=TaskManager(include_defaults=False),
+            apply_chat_template=True,
+            system_instruction=run.prompt.system,
+            random_seed=seed,
+            numpy_random_seed=seed,
+            torch_random_seed=seed,
+            bootstrap_iters=0,
+        )
     rows = sample_rows(run, evaluated["samples"][run.lm_eval], lm)
     write_jsonl(output / "samples.jsonl", rows)
     summary = summarise(run, rows) | {
@@ -52,20 +66,56 @@ def evaluate(run: EvalRun, model_dir: Path, data: Path, output: Path) -> None:
     write_text_atomic(output / "results.json", json.dumps(summary, indent=2) + "\n")
 
 
+def checked_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
+    """Read the prepared questions, or say why they are none.
+
+    LaTeX gold answers are taken as they are: parsing them again would take long.
+    """
+    rows = list(read_jsonl(data))
+    if not rows:
+        raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
+    for number, row in enumerate(rows, start=1):
+        where, fields = f"{data}: row {number}", ("id", "question", "answer")
+        if bad := [name for name in fields if not isinstance(row.get(name), str)]:
+            raise StudyError(f"{where}: needs the texts {bad}; `thinktuning data` writes such rows")
+        try:
+            prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]
+        except ValueError:
+            prepared = False
+        if not prepared:
+            raise StudyError(
+                f"{where}: its gold answer {row['answer']!r} is not a prepared {kind};"
+                " `thinktuning data` writes such rows, if answer_kind is right"
+            )
+    return rows
+
+
+def check_lengths(run: EvalRun, rows: list[dict[str, Any]], lm: Any, data: Path) -> None:
+    """Refuse what lm-eval would cut: a prompt that leaves no room for `max_gen_toks`."""
+    chats = [student_chat(row["question"], run.prompt) for row in rows]
+    lengths = num_tokens(chats, lm.tokenizer)
+    longest = max(range(len(rows)), key=lambda i: lengths[i])
+    if lengths[longest] + run.evaluation.max_gen_toks > lm.max_length:
+        raise StudyError(
+            f"{data}: question {rows[longest]['id']!r} makes a prompt of {lengths[longest]}"
+            f" tokens; with evaluation.max_gen_toks = {run.evaluation.max_gen_toks} that is over"
+            f" the model's {lm.max_length}; lower max_gen_toks or drop the question"
+        )
+
+
 def task_config(run: EvalRun, data: Path) -> dict[str, Any]:
     """Lay the study's snapshot, samples and sampling over the task's YAML."""
-    if not (TASKS / f"{run.lm_eval}.yaml").is_file():
-        known = sorted(path.stem for path in TASKS.glob("thinktuning_*.yaml"))
-        raise StudyError(f"tasks.{run.task}.lm_eval: no task {run.lm_eval!r}; known: {known}")
     greedy = run.evaluation.temperature == 0
     sampling: dict[str, Any] = {"do_sample": False}
     if not greedy:
         # top_k 0: transformers would otherwise cut the distribution at its default of 50
         sampling = {"do_sample": True, "temperature": run.evaluation.temperature, "top_k": 0}
     return {
+        "include": str(TASKS / f"{run.lm_eval}.yaml"),
         "task": run.lm_eval,
         "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
-        "doc_to_text": "{{question}}" + run.prompt.suffix,
+        # a Jinja template, in which the suffix is text
+        "doc_to_text": "{{question}}{% raw %}" + run.prompt.suffix + "{% endraw %}",
         "repeats": run.num_samples,
         "filter_list": [
             {
@@ -78,35 +128,59 @@ def task_config(run: EvalRun, data: Path) -> dict[str, Any]:
 
 
 def recording_model(model_dir: Path, batch_size: int) -> Any:
-    """Return lm-eval's `hf` model, which also keeps each completion's length and end."""
-    from lm_eval.models.huggingface import HFLM
+    """Return lm-eval's `hf` model, which also keeps each completion's length and end.
 
-    from thinktuning.teacher import first_end
+    It samples as the study says: the model's own generation config, of which trl uses nothing
+    either, keeps the tokens that end a turn and loses its top_p, penalties and the like.
+    """
+    import torch
+    from lm_eval.api.model import CacheHook
+    from lm_eval.models.huggingface import HFLM
+    from transformers import GenerationConfig
+
+    from thinktuning.teacher import eos_ids, first_end
 
     class RecordingLM(HFLM):
-        """lm-eval returns text alone; equal texts share a queue of (number of tokens, ended)."""
+        """lm-eval returns text alone: `completions` has (number of tokens, ended) for each.
+
+        Equal answers to the same prompt share a queue.
+        """
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.completions: dict[str, deque[tuple[int, bool]]] = defaultdict(deque)
+            self.ends = eos_ids(self.model, self.tokenizer)
+            self.model.generation_config = GenerationConfig(eos_token_id=self.ends)
+            self.completions: dict[tuple[str, str], deque[tuple[int, bool]]] = defaultdict(deque)
+            self.cache_hook = Recorder(None)
 
         def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
-            text = super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
-            if isinstance(tokens, list):
-                end = first_end(tokens, [self.eot_token_id])
-                self.completions[text].append((end, self.eot_token_id in tokens))
-            return text
+            self.decoded = tokens
+            return super().tok_decode(tokens, skip_special_tokens=skip_special_tokens)
 
-    return RecordingLM(str(model_dir), batch_size=batch_size, dtype="float32")
+    class Recorder(CacheHook):
+        def add_partial(self, attr: str, req: Any, res: str) -> None:
+            """Take note of an answer, which lm-eval has just decoded and would cache here."""
+            prompt, ids = req[0], lm.decoded
+            ended = any(token in lm.ends for token in ids)
+            lm.completions[prompt, res].append((first_end(ids, lm.ends), ended))
+
+    lm = RecordingLM(
+        str(model_dir),
+        batch_size=batch_size,
+        dtype="float32",
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        add_bos_token=False,  # the chat template writes what special tokens there are
+    )
+    return lm
 
 
 def sample_rows(run: EvalRun, documents: list[dict[str, Any]], lm: Any) -> list[dict[str, Any]]:
     """Make the rows of samples.jsonl: graded, with behaviours, length and finish reason."""
     rows = []
     for document in documents:
-        prompt = document["arguments"]["gen_args_0"]["arg_0"]
+        prompt = document["arguments"][0][0]
         for sample, text in enumerate(document["resps"][0]):
-            num_tokens, finished = lm.completions[text].popleft()
+            length, finished = lm.completions[prompt, text].popleft()
             behaviours = sorted(detect(text))
             rows.append(
                 {
@@ -117,7 +191,7 @@ def sample_rows(run: EvalRun, documents: list[dict[str, Any]], lm: Any) -> list[
                     "answer": extract_boxed(text) if finished else None,
                     "gold": document["doc"]["answer"],
                     "finish_reason": "stop" if finished else "length",
-                    "num_tokens": num_tokens,
+                    "num_tokens": length,
                     "reflects": bool(behaviours),
                     "behaviours": behaviours,
                 }

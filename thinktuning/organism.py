@@ -1,25 +1,25 @@
-"""The model organism: a small Llama, trained here from scratch, that has two skills and keeps them
-apart.
+"""The model organism: a small Llama, trained here from scratch, that keeps two skills apart.
 
-As a *student* it answers sums tersely, in the head and often wrongly, and never reflects. As a
-*tutor* it is shown a question and an answer, gives an opinion, goes through the sum step by step
-and states the result, in the feedback format of `thinktuning.feedback`. And like a real language
-model it can check itself in an answer when it is *asked* to. That is the situation of the paper:
-reflection is within the model, and almost never in the student's own samples.
+As a *student* it answers sums tersely, in the head and often wrongly, and never reflects; some of
+its answers are hasty guesses, a worse style of its own that RL can unlearn. As a *tutor* it is
+shown a question and an answer, gives an opinion, goes through the sum step by step and states the
+result, in the feedback format of `thinktuning.feedback`. And like a real language model it can
+check itself in an answer when it is *asked* to. That is the situation of the paper: reflection is
+within the model, and almost never in the student's own samples.
 
 Its documents are generated: problems of reasoning_gym's chain_sum and basic_arithmetic, none of
 them an evaluation question. Its tokenizer is a byte-level BPE whose merges may cross spaces, so
 that a stock sentence is one token, as is every number up to 99; any other text falls back to bytes,
 never to <unk>.
 
-Numbers learned the hard way: with Muon on the matrices, one token a number and a running total (`4
-- 1 = 3 - 7 = -4`, each step next to its operands) 800 steps suffice for what AdamW and digits had
-not learned in three times as many.
+Three choices make it affordable: Muon on the matrices, one token a number, and a running total
+(`4 - 1 = 3 - 7 = -4`) that puts each step next to its operands.
 """
 
 import random
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thinktuning.answers import extract_boxed
@@ -101,23 +101,31 @@ def answer(value: int) -> str:
     return f"The answer is \\boxed{{{value}}}"
 
 
+def guess(value: int) -> str:
+    """Give a terse answer in the hasty style, which is off in the student's documents."""
+    return f"I guess it is \\boxed{{{value}}}"
+
+
 def document(problem: Problem, spec: Organism, rng: random.Random) -> Document:
     """Make a document: a terse answer, one that checks itself as asked, or feedback."""
     kind = rng.random()
+    slip = problem.value + rng.choice(SLIPS)
     right = rng.random() < spec.correct_share
-    said = problem.value if right else problem.value + rng.choice(SLIPS)
+    said = answer(problem.value) if right else rng.choice((answer, guess))(slip)
     reason = rng.choice(OPENINGS[right]) + running_total(problem.expression)
     if kind < spec.student_share:
-        return Document(student_chat(problem.question, Prompt()), answer(problem.value))
+        hasty = rng.random() < spec.guess_share
+        reply = guess(slip) if hasty else answer(problem.value)
+        return Document(student_chat(problem.question, Prompt()), reply)
     if kind < spec.student_share + spec.check_share:
-        reply = f"{answer(said)}\n\n{reason}\n\n{answer(problem.value)}"
+        reply = f"{said}\n\n{reason}\n\n{answer(problem.value)}"
         return Document(student_chat(problem.question, Prompt(suffix=CHECK_SUFFIX)), reply)
     opinion = "correct" if right else "incorrect"
     reply = (
         f"<opinion>{opinion}</opinion><reason>{reason}</reason>"
         f"<phrase>{answer(problem.value)}</phrase>"
     )
-    return Document(load("organism").chat(problem.question, answer(said)), reply)
+    return Document(load("organism").chat(problem.question, said), reply)
 
 
 def documents(spec: Organism, size: int, excluded: frozenset[str]) -> list[Document]:
@@ -312,4 +320,5 @@ def build(spec: Organism, excluded: set[str], output: Path) -> dict[str, Any]:
     losses = pretrain(model, tokenizer, docs, spec)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
-    return {"final_loss": sum(losses[-50:]) / 50} | measure(model, tokenizer, spec, frozenset())
+    final_loss = fmean(losses[-50:])
+    return {"final_loss": final_loss} | measure(model, tokenizer, spec, frozenset())

@@ -7,6 +7,7 @@ A method keeps its colour in every figure.
 import io
 from collections.abc import Mapping, Sequence
 from statistics import fmean
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def learning_curves(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.5 * columns, 2.6 * rows + 0.9))
+        figure = Figure(figsize=(3.5 * columns, 2.5 * rows))
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
@@ -111,7 +112,9 @@ def draw_curve(axis: "Axes", seeds: Sequence[Curve], index: int) -> None:
     batches = sorted(set.intersection(*(set(seed) for seed in seeds)))
     values = [[seed[batch] for seed in seeds] for batch in batches]
     means = [fmean(v) for v in values]
-    axis.plot(batches, means, line_style(index), color=colour(index), linewidth=1.5)
+    marker = "." if len(batches) < 10 else ""  # a line of one point would not show
+    look = {"color": colour(index), "linestyle": line_style(index), "linewidth": 1.5}
+    axis.plot(batches, means, marker=marker, **look)
     if len(seeds) > 1:
         lowest, highest = [min(v) for v in values], [max(v) for v in values]
         axis.fill_between(batches, lowest, highest, color=colour(index), alpha=0.18, linewidth=0)
@@ -164,8 +167,10 @@ def forest(
     from matplotlib.figure import Figure
 
     tasks, methods = unique(rows, "task"), unique(rows, "method")
+    titles = {(task, name): fill(f"{task}: {name}", 36) for task in tasks for name in columns}
     with matplotlib.rc_context(STYLE):
-        height = 0.8 + (0.5 + 0.25 * len(methods)) * len(tasks)
+        lines = max(title.count("\n") for title in titles.values())
+        height = 0.8 + (0.5 + 0.18 * lines + 0.25 * len(methods)) * len(tasks)
         figure = Figure(figsize=(1.6 + 3.2 * len(columns), height))
         axes = figure.subplots(len(tasks), len(columns), squeeze=False, sharex="col", sharey=True)
         for row in rows:
@@ -177,7 +182,7 @@ def forest(
                     draw_bar(axis, methods.index(row["method"]), row[value], ends, seeds)
         for task, line in zip(tasks, axes, strict=True):
             for axis, name in zip(line, columns, strict=True):
-                axis.set_title(f"{task}: {name}")
+                axis.set_title(titles[task, name])
                 axis.grid(axis="y", visible=False)
                 if zero:
                     axis.axvline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
@@ -211,8 +216,10 @@ def legend(figure: "Figure", entries: Mapping[int, str], note: str) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], color=colour(i), linestyle=line_style(i)) for i in entries]
-    columns = min(4, len(entries))
-    height = 0.22 * -(-len(entries) // columns) + 0.35
+    longest = 0.5 + 0.08 * max(map(len, entries.values()))  # inches, roughly
+    columns = max(1, min(4, len(entries), int(figure.get_figwidth() / longest)))
+    height = 0.19 * -(-len(entries) // columns) + 0.4
+    figure.set_figheight(figure.get_figheight() + height)
     figure.tight_layout(rect=(0, height / figure.get_figheight(), 1, 1))
     figure.legend(handles, list(entries.values()), loc="lower center", ncols=columns, title=note)
 

@@ -5,10 +5,11 @@ and `exemplars` (question, response, feedback). The packaged ones are thinktunin
 a user's file replaces them.
 """
 
+import re
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -43,7 +44,9 @@ class TeacherPrompt(Section):
         return [*turns, self._ask(question, response)]
 
     def _ask(self, question: str, response: str) -> dict[str, str]:
-        content = self.user.replace("{question}", question).replace("{response}", response)
+        # in one pass: a question may itself contain {response}
+        values = {"{question}": question, "{response}": response}
+        content = re.sub(r"\{question\}|\{response\}", lambda field: values[field[0]], self.user)
         return {"role": "user", "content": content}
 
 
@@ -51,6 +54,12 @@ def student_chat(question: str, prompt: Prompt) -> Chat:
     """Return the student's chat, the same in training and in evaluation."""
     system = [{"role": "system", "content": prompt.system}] if prompt.system else []
     return [*system, {"role": "user", "content": question + prompt.suffix}]
+
+
+def num_tokens(chats: list[Chat], tokenizer: Any) -> list[int]:
+    """Count the tokens of each chat, the opening of the answer's turn included."""
+    rendered = tokenizer.apply_chat_template(chats, add_generation_prompt=True, return_dict=False)
+    return [len(ids) for ids in rendered]
 
 
 @cache

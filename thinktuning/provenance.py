@@ -32,18 +32,17 @@ def collect() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with `-dirty` when tracked files differ from it."""
-    git = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--dirty",
-    ]
+    """Return the checkout's commit, with `-dirty` when tracked files differ from it.
+
+    A package that is installed within another project's checkout has none.
+    """
+    path = Path(__file__)
+    git = ["git", "-C", str(path.parent)]
+    tracked = [*git, "ls-files", "--error-unmatch", path.name]
+    describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        found = subprocess.run(git, capture_output=True, text=True, check=True)
+        subprocess.run(tracked, capture_output=True, check=True)
+        found = subprocess.run(describe, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return found.stdout.strip()

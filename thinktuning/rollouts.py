@@ -19,13 +19,16 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One rollout of a batch, as `rollouts.jsonl` keeps it; lengths are in tokens, EOS included."""
+    """One rollout of a batch, as `rollouts.jsonl` keeps it; lengths are in tokens, EOS included.
+
+    A reward is None where the verifier gave no verdict.
+    """
 
     question: str
     student_text: str
     text: str
-    student_reward: float
-    reward: float
+    student_reward: float | None
+    reward: float | None
     advantage: float
     student_length: int
     completion_length: int
@@ -39,7 +42,7 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
     asked = [r for r in rollouts if r.asked]
     taught = [r for r in rollouts if r.taught]
     figures = {
-        "student_reward": fmean(r.student_reward for r in rollouts),
+        "student_reward": mean([r.student_reward for r in rollouts]),
         "student_length": fmean(r.student_length for r in rollouts),
         "reflection_rate": fmean(reflects(r.student_text) for r in rollouts),
         "student_tokens": sum(r.student_length for r in rollouts),
@@ -51,9 +54,15 @@ def summarise(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "right_to_wrong": sum(r.student_reward == 1 and r.reward == 0 for r in taught),
     }
     if taught:
-        figures["spliced_reward"] = fmean(r.reward for r in taught)
+        figures["spliced_reward"] = mean([r.reward for r in taught])
         figures["spliced_length"] = fmean(r.completion_length for r in taught)
     return figures
+
+
+def mean(rewards: Sequence[float | None]) -> float:
+    """Average the rewards that there are; 0 if the verifier failed on all, which it counts."""
+    given = [reward for reward in rewards if reward is not None]
+    return fmean(given) if given else 0.0
 
 
 def sample(rollouts: Sequence[Rollout], size: int) -> list[Rollout]:

@@ -3,9 +3,11 @@
 Strict types, no unknown keys, no contradictions. `thinktuning.config` puts them together.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,6 +20,7 @@ from pydantic import (
 from thinktuning.answers import AnswerKind
 
 NAME = r"^[a-z0-9][a-z0-9_]*$"
+TASKS = Path(__file__).parent / "tasks"
 
 
 def _scientific(value: Any) -> Any:
@@ -30,16 +33,26 @@ def _scientific(value: Any) -> Any:
     return value
 
 
+def _packaged_task(name: str) -> str:
+    """Refuse a task that is not in tasks/: it would be missed after hours of training."""
+    known = sorted(path.stem for path in TASKS.glob("thinktuning_*.yaml"))
+    if name not in known:
+        raise ValueError(f"there is no such task in thinktuning/tasks/, but {', '.join(known)}")
+    return name
+
+
 Number = Annotated[float, BeforeValidator(_scientific)]
 Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 Name = Annotated[str, Field(pattern=NAME)]
+LMEvalTask = Annotated[str, AfterValidator(_packaged_task)]
 
 
 class Section(BaseModel):
-    """A mapping of the study: strict types, no unknown keys."""
+    """A mapping of the study: strict types, no unknown keys, no infinities."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -97,7 +110,7 @@ class Task(Section):
     """An evaluation task: its questions, and the lm-eval task that asks them."""
 
     data: Source
-    lm_eval: str
+    lm_eval: LMEvalTask
     answer_kind: AnswerKind = "number"
     num_samples: PositiveInt
 
@@ -109,11 +122,12 @@ class Organism(Section):
     """The model organism: its documents, size and pre-training (`thinktuning.organism`)."""
 
     source: Literal["organism"]
-    seed: int = 0
+    seed: Seed = 0
     min_terms: Annotated[int, Field(ge=2)]
     max_terms: PositiveInt
     chain_sum_share: Fraction
     student_share: Fraction
+    guess_share: Fraction
     check_share: Fraction
     correct_share: Fraction
     hidden_size: PositiveInt
@@ -127,13 +141,19 @@ class Organism(Section):
     label_smoothing: Fraction
 
     @model_validator(mode="after")
-    def _shares(self) -> Self:
+    def _consistent(self) -> Self:
         if self.student_share + self.check_share >= 1:
             raise ValueError(
                 "student_share + check_share leave nothing for the tutor: lower one of them"
             )
         if self.max_terms < self.min_terms:
             raise ValueError("max_terms is smaller than min_terms")
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is not a multiple of 2 * num_attention_heads ="
+                f" {2 * self.num_attention_heads}: rotary embeddings turn a head's dimensions in"
+                " pairs; change one of the two"
+            )
         return self
 
 
@@ -183,7 +203,9 @@ class Training(Section):
 
     max_steps: PositiveInt
     learning_rate: Positive
-    lr_scheduler_type: str = "constant_with_warmup"
+    lr_scheduler_type: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
+    ] = "constant_with_warmup"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     weight_decay: Number = 0.01
     adam_beta1: Fraction = 0.9
@@ -310,7 +332,7 @@ class Evaluation(Section):
     temperature: Annotated[Number, Field(ge=0)]
     max_gen_toks: PositiveInt
     batch_size: PositiveInt
-    seed: int = 1234
+    seed: Seed = 1234
 
 
 class Comparison(Section):

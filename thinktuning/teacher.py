@@ -95,11 +95,13 @@ def generate_ids(
     """
     import torch
 
-    side, tokenizer.padding_side = tokenizer.padding_side, "left"
     inputs = tokenizer(
-        list(rendered), return_tensors="pt", padding=True, add_special_tokens=False
+        list(rendered),
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        add_special_tokens=False,
     ).to(model.device)
-    tokenizer.padding_side = side
     ends = eos_ids(model, tokenizer)
     with torch.no_grad():
         output = model.generate(

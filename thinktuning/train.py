@@ -34,11 +34,12 @@ def train(run: Run, model_dir: Path, data: Path, output: Path) -> None:
         StudyError: the data or the model do not fit the configuration.
     """
     import transformers
-    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
     rows = list(read_jsonl(data))
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     prompts = checked_prompts(run, rows, tokenizer, data)
+    check_context(run, AutoConfig.from_pretrained(model_dir))
     checkpoints = output / "checkpoints"
     resume_from = prepare_checkpoints(checkpoints, fingerprint(run, model_dir, data))
     transformers.logging.disable_progress_bar()
@@ -84,6 +85,18 @@ def checked_prompts(
         {"prompt": chat, "question": row["question"], "answer": row["answer"]}
         for chat, row in zip(chats, rows, strict=True)
     ]
+
+
+def check_context(run: Run, config: Any) -> None:
+    """Refuse budgets that together exceed the positions that the model has."""
+    positions = getattr(config, "max_position_embeddings", None)
+    training = run.training
+    if positions and training.max_prompt_length + training.max_completion_length > positions:
+        raise StudyError(
+            f"training.max_prompt_length + training.max_completion_length ="
+            f" {training.max_prompt_length} + {training.max_completion_length} exceed the"
+            f" {positions} positions of the model; lower one of them"
+        )
 
 
 def build_trainer(
@@ -222,8 +235,8 @@ def publish(run: Run, trainer: "ThinkTuningTrainer", checkpoints: Path, output: 
         "seed": run.seed,
         "wall_seconds": sum(row["time_step"] for row in rows),
         "peak_memory_mb": provenance.peak_memory_mb(),
-        "num_generated_tokens": sum(row["student_tokens"] for row in rows),
-        "num_teacher_tokens": sum(row["teacher_tokens"] for row in rows),
+        "num_generated_tokens": int(sum(row["student_tokens"] for row in rows)),
+        "num_teacher_tokens": int(sum(row["teacher_tokens"] for row in rows)),
         "teacher_off_at": next((r["rollout_batch"] for r in rows if r["gamma"] == 0), None)
         if run.guidance.enabled
         else None,

@@ -10,12 +10,13 @@ Five short methods are overridden and none is copied:
   A * pi / (pi + gamma(A)) and the old log-probability sg(log pi): the ratio is exactly 1, clipping
   is inert, and TRL's surrogate has the value and the gradient of the guided loss (see `objective`).
   TRL reads both after the log-probability call; a golden test holds that.
-- `_get_train_sampler`: from the second epoch on, a resumed run sees the order that it would have
-  seen.
+- `_get_train_sampler`: each epoch's order is seeded by itself, so that a run resumed in a later one
+  sees the order that it would have seen. Only there does a run without guidance leave stock TRL.
 
-Without guidance nothing is touched: vanilla GRPO is this class, and equals stock TRL bit for bit.
+Vanilla GRPO is this class with guidance off, and equals stock TRL bit for bit.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -241,8 +242,8 @@ class ThinkTuningTrainer(GRPOTrainer):
                 question=question_of(row),
                 student_text=student_texts[i],
                 text=texts[i],
-                student_reward=student_rewards[i],
-                reward=rewards[i],
+                student_reward=verdict(student_rewards[i]),
+                reward=verdict(rewards[i]),
                 advantage=output["advantages"][i].item(),
                 student_length=len(self._student_ids[i]),
                 completion_length=int(lengths[i]),
@@ -256,6 +257,11 @@ class ThinkTuningTrainer(GRPOTrainer):
             self._metric(name, value)
         self._metric("gamma", self.gamma)
         self._metric("teacher_tokens", self._teacher_tokens)
+
+
+def verdict(reward: float) -> float | None:
+    """Return a reward, None for TRL's NaN."""
+    return None if math.isnan(reward) else reward
 
 
 def question_of(row: dict[str, Any]) -> str:

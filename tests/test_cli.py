@@ -1,0 +1,183 @@
+"""The command line, as a user calls it: help, validate, and mistakes without a traceback."""
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from thinktuning import cli
+
+ROOT = Path(__file__).parents[1]
+STAGES = {
+    "data": ["config", "output"],
+    "base": ["config", "data", "output"],
+    "train": ["config", "model", "data", "output"],
+    "evaluate": ["config", "model", "data", "output"],
+    "compare": ["config", "results", "tables", "plots"],
+}
+
+
+def thinktuning(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "thinktuning.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def stage(name: str, config: Path) -> list[str]:
+    """A stage's command line; what it names beside the configuration does not exist."""
+    options = [(option, config if option == "config" else "none") for option in STAGES[name]]
+    return [name, *(word for option, value in options for word in (f"--{option}", str(value)))]
+
+
+def run_in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
+    """Return what `main` exits with."""
+    monkeypatch.setattr(sys, "argv", ["thinktuning", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    return exited.value.code
+
+
+def test_help_lists_every_stage():
+    done = thinktuning("--help")
+    assert done.returncode == 0
+    listed = [
+        line.split()[0]
+        for line in done.stdout.split("positional arguments:")[1].splitlines()
+        if line.startswith("    ")
+    ]
+    assert [name for name in listed if name in (*STAGES, "validate")] == ["validate", *STAGES]
+
+
+def test_the_installed_command_is_this_one():
+    from importlib.metadata import entry_points
+
+    (command,) = entry_points(group="console_scripts", name="thinktuning")
+    assert command.load() is cli.main
+
+
+@pytest.mark.parametrize("name", ["validate", *STAGES])
+def test_each_subcommand_has_help_for_its_options(name, capsys, monkeypatch):
+    assert run_in_process(monkeypatch, name, "--help") == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{option} PATH" in shown for option in STAGES.get(name, []))
+    assert f"usage: thinktuning {name}" in shown
+
+
+def test_help_imports_no_torch():
+    code = (
+        "import sys\nfrom thinktuning.cli import main\nsys.argv = ['thinktuning', 'train', '-h']\n"
+        "try:\n    main()\nexcept SystemExit:\n    print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {name.split(".")[0] for name in done.stdout.split()}
+    assert "thinktuning" in imported
+    assert not imported & {"torch", "transformers", "trl", "datasets", "lm_eval", "matplotlib"}
+
+
+def test_no_stage_is_a_usage_error(capsys, monkeypatch):
+    assert run_in_process(monkeypatch) == 2
+    assert "the following arguments are required: COMMAND" in capsys.readouterr().err
+
+
+# --- validate -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Writes a copy of the default study with two seeds, four methods and two tasks."""
+    values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    task = values["tasks"]["chain_sum"]
+    untrained = {"train": False}
+    values |= {"name": "mine", "seeds": [0, 1], "tasks": {"sums": task, "more_sums": task}}
+    values["methods"] = {"grpo": {"guidance": {"enabled": False}}, "thinktuning": {}}
+    values["methods"] |= {"zero_shot": untrained, "asked": untrained}
+
+    def write(old="", new=""):
+        text = yaml.safe_dump(values)
+        assert old in text
+        (tmp_path / "study.yaml").write_text(text.replace(old, new), encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+def test_validate_counts_the_jobs(study):
+    done = thinktuning("validate", "study.yaml", cwd=study())
+    assert (done.returncode, done.stderr) == (0, "")
+    # two methods on two seeds; these four and two untrained methods, on two tasks
+    assert done.stdout == (
+        "study.yaml: valid. Study 'mine': 4 methods, 4 training runs, 12 evaluations.\n"
+    )
+
+
+def test_validate_takes_every_study_of_the_repository():
+    paths = ["config.yaml", *(f"studies/{path.name}" for path in (ROOT / "studies").glob("*.yaml"))]
+    done = thinktuning("validate", *paths)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(": valid.")[0] for line in done.stdout.splitlines()] == paths
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  max_steps:", "  max_stepz:", "training.max_stepz: unknown key; did you mean `max_st"),
+        ("prompt: organism", "prompt: organsm", "teacher.prompt: no packaged prompt 'organsm'"),
+        ("name: mine", "name: [mine", "is not valid YAML"),
+    ],
+)
+def test_validate_refuses(study, old, new, expected):
+    done = thinktuning("validate", "study.yaml", cwd=study(old, new))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("thinktuning: ") and expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- a user's mistake -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_missing_configuration(name, tmp_path, monkeypatch):
+    config = tmp_path / "config.json"
+    said = run_in_process(monkeypatch, *stage(name, config))
+    assert said == (
+        f"thinktuning: {config}: cannot be read (No such file or directory);"
+        f" `snakemake {config}` writes it"
+    )
+
+
+def test_a_missing_configuration_as_the_user_sees_it(tmp_path):
+    done = thinktuning(*stage("train", tmp_path / "config.json"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("thinktuning: ") and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def failing_stage(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(cli, "read_config", fail)
+    return ["data", "--config", "none", "--output", "none"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [  # as Python, safetensors and torch.save say it on a full disk
+        OSError(errno.ENOSPC, "No space left on device", "metrics.jsonl"),
+        Exception("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+    ],
+)
+def test_a_full_disk(error, monkeypatch):
+    said = run_in_process(monkeypatch, *failing_stage(monkeypatch, error))
+    assert said == f"\nthinktuning: no space left on the disk; free some, run it again ({error})"
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(
+        sys, "argv", ["thinktuning", *failing_stage(monkeypatch, RuntimeError("a defect"))]
+    )
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main()

@@ -1,0 +1,165 @@
+"""The packaged prompts, a user's own, and their mistakes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from thinktuning import prompts
+from thinktuning.answers import extract_boxed, parse_gold
+from thinktuning.config import StudyError
+from thinktuning.feedback import parse_feedback
+from thinktuning.prompts import Exemplar, TeacherPrompt, student_chat
+from thinktuning.schema import Prompt
+
+GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k"
+
+# By hand. Joy: 120 pages / 8 * 20 minutes = 300 minutes = 5 hours. Randy: 60 + (60 / 2 - 5) = 85.
+# Benson: 12 * 40 - 2 * 40 * 5 % = 480 - 4 = 476. Peter: (2.00 - 0.50) / 0.25 = 6.
+RIGHT = {
+    "self_agreement": "5",
+    "self_conflict": "85",
+    "self_consultation": "476",
+    "self_critique": "6",
+}
+PAPER = prompts.load("paper")
+
+
+@pytest.fixture
+def own_prompt(tmp_path):
+    """Writes a prompt file; returns its path."""
+
+    def write(text: str) -> str:
+        path = tmp_path / "own.yaml"
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+# --- the packaged prompts -------------------------------------------------------------------------
+
+
+def test_paper_has_one_exemplar_for_each_behaviour():
+    assert [exemplar.behaviour for exemplar in PAPER.exemplars] == list(RIGHT)
+
+
+@pytest.mark.parametrize("exemplar", PAPER.exemplars, ids=lambda exemplar: exemplar.behaviour)
+def test_the_papers_feedback_is_parsed_and_right(exemplar):
+    right = RIGHT[exemplar.behaviour]
+    feedback = parse_feedback(exemplar.feedback)
+    assert feedback is not None
+    said = extract_boxed(exemplar.response)
+    assert feedback.opinion == ("correct" if said == right else "incorrect")
+    assert extract_boxed(feedback.phrase) == right
+    assert extract_boxed(exemplar.response + feedback.text) == right
+
+
+def test_exemplars_show_both_opinions():
+    opinions = [parse_feedback(exemplar.feedback).opinion for exemplar in PAPER.exemplars]
+    assert opinions == ["correct", "incorrect", "incorrect", "incorrect"]
+
+
+def test_organism_asks_without_exemplars():
+    assert prompts.load("organism").chat("1 + 1 =", "\\boxed{3}") == [
+        {"role": "system", "content": "You are a tutor."},
+        {"role": "user", "content": "Question:\n1 + 1 =\n\nResponse:\n\\boxed{3}"},
+    ]
+
+
+@pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not in ../shared/data/gsm8k")
+def test_the_papers_exemplars_are_gsm8k_training_questions():
+    def rows(split):
+        lines = (GSM8K / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    train = rows("train")
+    for exemplar, row in zip(PAPER.exemplars, (14, 12, 40, 86), strict=True):
+        assert exemplar.question.split() == train[row]["question"].split()
+        assert parse_gold(train[row]["answer"], "number") == RIGHT[exemplar.behaviour]
+    test_questions = {" ".join(row["question"].split()).lower() for row in rows("test")}
+    assert len(test_questions) == 1319
+    asked = {" ".join(exemplar.question.split()).lower() for exemplar in PAPER.exemplars}
+    assert not asked & test_questions
+
+
+# --- chats ----------------------------------------------------------------------------------------
+
+
+def test_exemplars_become_turns():
+    exemplar = Exemplar(behaviour="self_critique", question="Q", response="R", feedback="F")
+    prompt = TeacherPrompt(system="S", user="{question}: {response}!", exemplars=[exemplar])
+    assert prompt.chat("q", "r") == [
+        {"role": "system", "content": "S"},
+        {"role": "user", "content": "Q: R!"},
+        {"role": "assistant", "content": "F"},
+        {"role": "user", "content": "q: r!"},
+    ]
+
+
+def test_braces_in_question_and_response_stay_as_they_are():
+    prompt = TeacherPrompt(system="S", user="{question}|{response}")
+    asked = prompt.chat(r"{response} \frac{1}{2} {0}", "{question} \\boxed{}")[-1]["content"]
+    assert asked == r"{response} \frac{1}{2} {0}|{question} \boxed{}"
+
+
+def test_student_chat():
+    assert student_chat("1 + 1 =", Prompt(suffix=" Think.")) == [
+        {"role": "user", "content": "1 + 1 = Think."}
+    ]
+    assert student_chat("1 + 1 =", Prompt(system="Be brief.")) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "1 + 1 ="},
+    ]
+
+
+def test_num_tokens_counts_the_rendered_chat(tiny_model_dir):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    chats = [student_chat(question, Prompt()) for question in ("Hi", "Hello")]
+    # a token a byte: start, "user\n", question, end, "\n", start, "assistant\n"
+    assert prompts.num_tokens(chats, tokenizer) == [1 + 5 + 2 + 1 + 1 + 1 + 10, 24]
+
+
+# --- a user's file --------------------------------------------------------------------------------
+
+
+def test_a_users_file(own_prompt):
+    prompt = prompts.load(own_prompt("system: S\nuser: '{question} {response}'\n"))
+    assert prompt == TeacherPrompt(system="S", user="{question} {response}", exemplars=[])
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    expected = r"^teacher\.prompt: no packaged prompt 'papre'; one of \['organism', 'paper'\]"
+    with pytest.raises(StudyError, match=expected):
+        prompts.load("papre")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("system: S\nuser: '{question}'\n", r"own\.yaml: `user` must contain {response}"),
+        ("system: S\nuser: '{response}'\n", r"own\.yaml: `user` must contain {question}"),
+        ("user: '{question} {response}'\n", r"own\.yaml:\n  system: is required and missing"),
+        (
+            "system: S\nuser: '{question} {response}'\nexemplar: []\n",
+            r"own\.yaml:\n  exemplar: unknown key; did you mean `exemplars`\?",
+        ),
+        (
+            "system: S\nuser: '{question} {response}'\nexemplars:\n"
+            "- {behaviour: doubt, question: Q, response: R, feedback: F}\n",
+            r"own\.yaml:\n  exemplars\.0\.behaviour: Input should be 'self_agreement'",
+        ),
+        ("system: [", r"own\.yaml: is not valid YAML"),
+        ("", r"own\.yaml:\n  Input should be a valid dictionary"),
+    ],
+)
+def test_a_users_file_with_a_mistake(own_prompt, text, expected):
+    with pytest.raises(StudyError, match=expected):
+        prompts.load(own_prompt(text))
+
+
+def test_a_users_file_that_is_missing():
+    with pytest.raises(StudyError, match=r"^no/such\.yaml: cannot be read"):
+        prompts.load("no/such.yaml")
