@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import thinktuning.evaluate as stage
 from thinktuning.config import EvalRun, StudyError, load_study, read_config
-from thinktuning.evaluate import checked_questions, evaluate, recording_model, sample_rows
+from thinktuning.evaluate import evaluate, recording_model, sample_rows
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.prompts import student_chat
+from thinktuning.questions import read_questions
 from thinktuning.schema import Evaluation, Prompt
 from thinktuning.tasks.grade import process_results
 
@@ -304,12 +305,12 @@ def test_questions_that_are_not_prepared(tmp_path, lines, expected):
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(line + "\n" for line in lines))
     with pytest.raises(StudyError, match=expected):
-        checked_questions(path, "number")
+        read_questions(path, "number")
 
 
 def test_prepared_questions_are_taken(data):
-    assert [row["id"] for row in checked_questions(data, "number")] == [f"q{i}" for i in range(6)]
-    assert len(checked_questions(data, "latex")) == 6
+    assert [row["id"] for row in read_questions(data, "number")] == [f"q{i}" for i in range(6)]
+    assert len(read_questions(data, "latex")) == 6
 
 
 def test_a_model_that_cannot_be_evaluated(data, model_dir, tmp_path):

@@ -151,6 +151,11 @@ def test_budgets_over_the_models_positions(job, tmp_path):
     resolve, model, data = job
     with pytest.raises(StudyError, match=r"200 \+ 900 exceed the 1024 positions"):
         train(resolve(max_completion_length=900), model, data, tmp_path / "run")
+    run = resolve(max_completion_length=800)
+    teacher = run.teacher.model_copy(update={"max_completion_length": 200})
+    with pytest.raises(StudyError, match=r"the teacher's longest prompt.* \+ 800 \+ 200 exceed"):
+        train(run.model_copy(update={"teacher": teacher}), model, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_prompt_over_the_budget(job, tmp_path):

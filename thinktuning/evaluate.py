@@ -17,12 +17,13 @@ from typing import Any
 import yaml
 
 from thinktuning import base, provenance
-from thinktuning.answers import AnswerKind, extract_boxed, parse_gold
+from thinktuning.answers import extract_boxed
 from thinktuning.behaviours import detect
 from thinktuning.config import EvalRun, StudyError
-from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
+from thinktuning.files import write_jsonl, write_text_atomic
 from thinktuning.grading import Grader
 from thinktuning.prompts import num_tokens, student_chat
+from thinktuning.questions import read_questions
 from thinktuning.schema import TASKS
 
 
@@ -32,7 +33,7 @@ def evaluate(run: EvalRun, model_dir: Path, data: Path, output: Path) -> None:
     Raises:
         StudyError: the questions or the model do not fit the configuration.
     """
-    questions = checked_questions(data, run.answer_kind)
+    questions = read_questions(data, run.answer_kind)
     base.check(model_dir, f"--model {model_dir}")
 
     from lm_eval import simple_evaluate
@@ -64,30 +65,6 @@ def evaluate(run: EvalRun, model_dir: Path, data: Path, output: Path) -> None:
     }
     summary |= provenance.collect()
     write_text_atomic(output / "results.json", json.dumps(summary, indent=2) + "\n")
-
-
-def checked_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
-    """Read the prepared questions, or say why they are none.
-
-    LaTeX gold answers are taken as they are: parsing them again would take long.
-    """
-    rows = list(read_jsonl(data))
-    if not rows:
-        raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
-    for number, row in enumerate(rows, start=1):
-        where, fields = f"{data}: row {number}", ("id", "question", "answer")
-        if bad := [name for name in fields if not isinstance(row.get(name), str)]:
-            raise StudyError(f"{where}: needs the texts {bad}; `thinktuning data` writes such rows")
-        try:
-            prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]
-        except ValueError:
-            prepared = False
-        if not prepared:
-            raise StudyError(
-                f"{where}: its gold answer {row['answer']!r} is not a prepared {kind};"
-                " `thinktuning data` writes such rows, if answer_kind is right"
-            )
-    return rows
 
 
 def check_lengths(run: EvalRun, rows: list[dict[str, Any]], lm: Any, data: Path) -> None:
@@ -130,8 +107,8 @@ def task_config(run: EvalRun, data: Path) -> dict[str, Any]:
 def recording_model(model_dir: Path, batch_size: int) -> Any:
     """Return lm-eval's `hf` model, which also keeps each completion's length and end.
 
-    It samples as the study says: the model's own generation config, of which trl uses nothing
-    either, keeps the tokens that end a turn and loses its top_p, penalties and the like.
+    It samples as the study says: of the model's own generation config it keeps the tokens that end
+    a turn and, as trl does, neither temperature nor top_k, top_p and repetition penalty.
     """
     import torch
     from lm_eval.api.model import CacheHook

@@ -110,7 +110,7 @@ def generate_ids(
             max_new_tokens=max_new_tokens,
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
-            **({"do_sample": False} | sampling),
+            **({"do_sample": False, "repetition_penalty": 1.0} | sampling),
         )
     completions = output[:, inputs["input_ids"].shape[1] :].tolist()
     return [ids[: first_end(ids, ends)] for ids in completions]

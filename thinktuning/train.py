@@ -16,11 +16,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinktuning import provenance
+from thinktuning import base, provenance
 from thinktuning.config import Run, StudyError, to_json
 from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
 from thinktuning.grading import Grader
-from thinktuning.prompts import load, student_chat
+from thinktuning.prompts import load, num_tokens, student_chat
+from thinktuning.questions import read_questions
 from thinktuning.rollouts import sample
 
 if TYPE_CHECKING:
@@ -36,10 +37,11 @@ def train(run: Run, model_dir: Path, data: Path, output: Path) -> None:
     import transformers
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
 
-    rows = list(read_jsonl(data))
+    rows = read_questions(data, run.answer_kind)
+    base.check(model_dir, f"--model {model_dir}")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     prompts = checked_prompts(run, rows, tokenizer, data)
-    check_context(run, AutoConfig.from_pretrained(model_dir))
+    check_context(run, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     checkpoints = output / "checkpoints"
     resume_from = prepare_checkpoints(checkpoints, fingerprint(run, model_dir, data))
     transformers.logging.disable_progress_bar()
@@ -68,12 +70,7 @@ def checked_prompts(
             " enlarge data.train or lower training.per_device_train_batch_size"
         )
     chats = [student_chat(row["question"], run.prompt) for row in rows]
-    lengths = [
-        len(ids)
-        for ids in tokenizer.apply_chat_template(
-            chats, add_generation_prompt=True, return_dict=False
-        )
-    ]
+    lengths = num_tokens(chats, tokenizer)
     longest = max(range(len(rows)), key=lambda i: lengths[i])
     if lengths[longest] > training.max_prompt_length:
         raise StudyError(
@@ -87,15 +84,28 @@ def checked_prompts(
     ]
 
 
-def check_context(run: Run, config: Any) -> None:
-    """Refuse budgets that together exceed the positions that the model has."""
+def check_context(run: Run, rows: list[dict[str, Any]], tokenizer: Any, config: Any) -> None:
+    """Refuse budgets that together exceed the positions of the model, the teacher's included."""
     positions = getattr(config, "max_position_embeddings", None)
+    if not positions:
+        return
     training = run.training
-    if positions and training.max_prompt_length + training.max_completion_length > positions:
+    if training.max_prompt_length + training.max_completion_length > positions:
         raise StudyError(
             f"training.max_prompt_length + training.max_completion_length ="
             f" {training.max_prompt_length} + {training.max_completion_length} exceed the"
             f" {positions} positions of the model; lower one of them"
+        )
+    if not run.guidance.enabled:
+        return
+    prompt = load(run.teacher.prompt)
+    asked = max(num_tokens([prompt.chat(row["question"], "") for row in rows], tokenizer))
+    budgets = training.max_completion_length, run.teacher.max_completion_length
+    if asked + sum(budgets) > positions:
+        raise StudyError(
+            f"the teacher's longest prompt, training.max_completion_length and"
+            f" teacher.max_completion_length = {asked} + {budgets[0]} + {budgets[1]} exceed the"
+            f" {positions} positions of the model; lower one of the two or shorten teacher.prompt"
         )
 
 

@@ -1,0 +1,32 @@
+"""Prepared questions, as the data stage writes them and the later stages read them."""
+
+from pathlib import Path
+from typing import Any
+
+from thinktuning.answers import AnswerKind, parse_gold
+from thinktuning.config import StudyError
+from thinktuning.files import read_jsonl
+
+
+def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
+    """Read the prepared questions, or say why they are none.
+
+    LaTeX gold answers are taken as they are: parsing them again would take long.
+    """
+    rows = list(read_jsonl(data))
+    if not rows:
+        raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
+    for number, row in enumerate(rows, start=1):
+        where, fields = f"{data}: row {number}", ("id", "question", "answer")
+        if bad := [name for name in fields if not isinstance(row.get(name), str)]:
+            raise StudyError(f"{where}: needs the texts {bad}; `thinktuning data` writes such rows")
+        try:
+            prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]
+        except ValueError:
+            prepared = False
+        if not prepared:
+            raise StudyError(
+                f"{where}: its gold answer {row['answer']!r} is not a prepared {kind};"
+                " `thinktuning data` writes such rows, if answer_kind is right"
+            )
+    return rows
