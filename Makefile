@@ -12,6 +12,8 @@ CORES ?= all
 # Added to pytest and to snakemake, e.g. PYTEST_ARGS='-m "slow or not slow"', SNAKEMAKE_ARGS=-n
 PYTEST_ARGS ?=
 SNAKEMAKE_ARGS ?=
+# A study file, for `make snapshot`.
+STUDY ?= config.yaml
 
 VENV := .venv
 SNAKEMAKE := snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
@@ -60,9 +62,10 @@ report: all ## Gather results and provenance in one page, results/report/index.h
 	mkdir -p results/report
 	$(SNAKEMAKE) --report results/report/index.html
 
-snapshot: all ## Copy the default study's table and figures to docs/default, as the README shows them
-	mkdir -p docs/default
-	cp results/tables/comparison.md results/tables/cost.csv results/plots/*.svg docs/default/
+snapshot: env ## Run STUDY, if it has not run, and copy its table and figures to docs/
+	$(SNAKEMAKE) --configfile $(STUDY)
+	name=$$(sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(STUDY)) && mkdir -p "docs/$$name" \
+	&& cp results/tables/comparison.md results/tables/cost.csv results/plots/*.svg "docs/$$name/"
 
 lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps its pin)
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
