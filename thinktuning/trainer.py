@@ -177,7 +177,7 @@ class ThinkTuningTrainer(GRPOTrainer):
                     mask = self.guidance.mask
                     rows[i] = guidance_row(lengths[i], lesson.start, length, mask)
             output["guidance_mask"] = torch.tensor(rows, device=output["completion_ids"].device)
-        self._record(output, self._decode(output["completion_ids"]))
+        self._record(output, lengths)
         return output
 
     # --- the loss ---------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class ThinkTuningTrainer(GRPOTrainer):
     def _metric(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
 
-    def _record(self, output: dict[str, Any], texts: list[str]) -> None:
+    def _record(self, output: dict[str, Any], lengths: list[int]) -> None:
         """Keep the batch's rollouts, and log their figures."""
         by_function = [list(self._logs["rewards"][name]) for name in self.reward_func_names]
         weights = self.reward_weights.tolist()
@@ -235,7 +235,7 @@ class ThinkTuningTrainer(GRPOTrainer):
             ]
         )
         student_rewards = self._student_rewards or rewards
-        lengths = output["completion_mask"].sum(dim=1).tolist()
+        texts = self._decode(output["completion_ids"])
         student_texts = self._decode(self._student_ids)
         self.rollouts = [
             Rollout(
@@ -246,7 +246,7 @@ class ThinkTuningTrainer(GRPOTrainer):
                 reward=verdict(rewards[i]),
                 advantage=output["advantages"][i].item(),
                 student_length=len(self._student_ids[i]),
-                completion_length=int(lengths[i]),
+                completion_length=lengths[i],
                 asked=i in self._lessons,
                 taught=i in self._lessons and self._lessons[i].feedback is not None,
                 teacher_reply=self._lessons[i].reply if i in self._lessons else None,
