@@ -194,6 +194,20 @@ def test_aimes_years_are_one_task_with_two_subsets():
     ]
 
 
+def test_generators_are_parts_too():
+    chain = {"source": "reasoning_gym", "generator": "chain_sum", "size": 2, "seed": 5}
+    both = ConcatSource(
+        source="concat", parts={"sums": chain, "more": chain | {"generator": "basic_arithmetic"}}
+    )
+    rows = load_rows(both, "number", "train", "data.train")
+    assert [(row["id"], row["subset"]) for row in rows] == [
+        ("sums/train-0", "sums"),
+        ("sums/train-1", "sums"),
+        ("more/train-0", "more"),
+        ("more/train-1", "more"),
+    ]
+
+
 def test_a_stratified_sample_keeps_the_shares(tmp_path):
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:

@@ -15,10 +15,16 @@ from typing import Any, NotRequired, TypedDict
 from thinktuning import benchmarks, files
 from thinktuning.answers import AnswerKind, parse_gold
 from thinktuning.config import StudyError
-from thinktuning.sources import ConcatSource, HubSource, JsonlSource, ReasoningGymSource, Source
+from thinktuning.sources import (
+    ConcatSource,
+    HubSource,
+    JsonlSource,
+    ReasoningGymSource,
+    SimpleSource,
+    Source,
+)
 
 MAX_SHOWN = 10  # mistakes in one message
-Simple = ReasoningGymSource | JsonlSource | HubSource
 
 
 class Row(TypedDict):
@@ -101,7 +107,7 @@ def stratified(rows: list[Row], strata: list[str], limit: int) -> list[Row]:
     return [rows[i] for i in sorted(chosen)]
 
 
-def _row(record: Any, source: Simple, kind: AnswerKind, number: str, label: str) -> Row:
+def _row(record: Any, source: SimpleSource, kind: AnswerKind, number: str, label: str) -> Row:
     """Turn one record into a row; `ValueError` says why it is none."""
     if isinstance(source, ReasoningGymSource):
         item = benchmarks.Item(None, record["question"], str(record["answer"]), None)
@@ -138,7 +144,7 @@ def worked_solution(record: Mapping[str, Any]) -> str | None:
     return re.sub(r"<<.*?>>", "", text.rsplit("####", 1)[0]).strip() or None
 
 
-def _open(source: Simple, key: str) -> tuple[str, Iterable[tuple[str, Any]]]:
+def _open(source: SimpleSource, key: str) -> tuple[str, Iterable[tuple[str, Any]]]:
     """Return a source's label and its records, each with the place that messages name."""
     if isinstance(source, ReasoningGymSource):
         label = f"reasoning_gym:{source.generator}"

@@ -95,19 +95,19 @@ class HubSource(Records):
     split: str
 
 
+SimpleSource = ReasoningGymSource | JsonlSource | HubSource
+
+
 class ConcatSource(Section):
     """Several data sets one after the other; the rows of each are a `subset` of that name."""
 
     source: Literal["concat"]
     parts: Annotated[
-        dict[Name, Annotated[JsonlSource | HubSource, Field(discriminator="source")]],
-        Field(min_length=1),
+        dict[Name, Annotated[SimpleSource, Field(discriminator="source")]], Field(min_length=1)
     ]
 
 
-Source = Annotated[
-    ReasoningGymSource | JsonlSource | HubSource | ConcatSource, Field(discriminator="source")
-]
+Source = Annotated[SimpleSource | ConcatSource, Field(discriminator="source")]
 
 
 def check_kind(source: Source, kind: AnswerKind) -> None:
