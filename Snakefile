@@ -4,7 +4,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# --configfile names a complete study: it replaces the default one, never merges with it.
+# --configfile names a complete study: it replaces the default one, never merges with it. A second
+# file goes over the first, e.g. the resources that `thinktuning plan --write` makes.
 if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config.yaml"

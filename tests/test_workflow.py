@@ -91,6 +91,28 @@ def test_a_teacher_of_its_own_is_materialised_for_its_method(
         assert ("--teacher results/models/teacher_other " in command) == ("runs/other/" in command)
 
 
+def test_a_planned_resources_file_sets_what_jobs_ask_for(
+    tmp_path: Path, small: dict[str, Any]
+) -> None:
+    study = write_study(tmp_path, small)
+    command = [str(BIN / "thinktuning"), "plan", study, "--write", "resources.yaml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--configfile STUDY resources.yaml" in done.stdout
+    planned = yaml.safe_load((tmp_path / "resources.yaml").read_text())["resources"]
+    assert planned["train"]["mem_mb"] != DEFAULT["resources"]["train"]["mem_mb"]
+    done = snakemake(tmp_path, "--dry-run", "--configfile", study, "resources.yaml")
+    jobs = re.findall(
+        r"^rule (\w+):\n(?:    .*\n)*?    resources: .*?mem_mb=(\d+)", done.stdout, re.M
+    )
+    found = {(rule, int(megabytes)) for rule, megabytes in jobs if rule in planned}
+    assert found == {(stage, values["mem_mb"]) for stage, values in planned.items()}
+
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 1
+    assert "--write: resources.yaml exists; remove it or name another file" in again.stderr
+
+
 def test_a_judge_reads_every_evaluation(tmp_path: Path, small: dict[str, Any]) -> None:
     small["judge"] = {"backend": "model", "model": {"source": "path", "path": "judge"}}
     found = plan(tmp_path, "--configfile", write_study(tmp_path, small))

@@ -78,7 +78,11 @@ def plan(arguments: argparse.Namespace) -> None:
         raise StudyError(f"--gpu: {arguments.gpu} is not known; one of {', '.join(GPUS)}")
     if arguments.results and not arguments.results.is_dir():
         raise StudyError(f"--results: there is no directory {arguments.results}")
-    show(load_study(arguments.study), arguments.results, arguments.gpu, arguments.json)
+    written = arguments.write
+    if written and written.exists():
+        raise StudyError(f"--write: {written} exists; remove it or name another file")
+    study = load_study(arguments.study)
+    show(study, arguments.results, arguments.gpu, arguments.json, written)
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -205,6 +209,12 @@ def parser() -> argparse.ArgumentParser:
         help="the results of a pilot: the lengths of its answers replace the budgets",
     )
     planned.add_argument("--gpu", default="A100", help="of the suggested resources [A100]")
+    planned.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="write the suggested resources there, for snakemake --configfile STUDY FILE",
+    )
     planned.add_argument("--json", action="store_true", help="for programs")
     command(doctor, "Check this machine, and what a study needs of it.", DOCTOR).add_argument(
         "study", nargs="?", help="a study file (YAML); without one, the machine alone"

@@ -274,9 +274,13 @@ def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
     return "\n".join(lines)
 
 
-def show(study: Study, results: Path | None, gpu: str, as_json: bool) -> None:
-    """Print the plan: a table and the resources to paste into the study, or JSON."""
+def show(
+    study: Study, results: Path | None, gpu: str, as_json: bool, resources: Path | None
+) -> None:
+    """Print the plan, a table or JSON, and write the resources to a file or print them too."""
     jobs = plan(study, results)
+    if resources:
+        resources.write_text(resources_block(study, jobs, gpu) + "\n")
     if as_json:
         print(json.dumps([asdict(job) for job in jobs], indent=2))
         return
@@ -317,6 +321,9 @@ def show(study: Study, results: Path | None, gpu: str, as_json: bool) -> None:
             f"Tokens of {', '.join(unmeasured)} are upper bounds, the budgets. Train one for a few"
             " steps and name its results for an estimate: --results DIR."
         )
+    if resources:
+        out.print(f"\nRun it with what {resources} allows: --configfile STUDY {resources}")
+        return
     out.print(f"\nSuggested for the study, for {gpu} where it asks for GPUs:\n")
     out.print(resources_block(study, jobs, gpu))
 
