@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from thinktuning import base, files, organism
-from thinktuning.config import StudyError
-from thinktuning.schema import HubModel, Organism, PackageModel, PathModel
+from thinktuning.errors import StudyError
+from thinktuning.models import HubModel, Organism, PackageModel, PathModel
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 HUB = HubModel(source="hub", repo="meta-llama/Llama-3.2-3B-Instruct", revision=REVISION)

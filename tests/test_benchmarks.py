@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from thinktuning.benchmarks import FORMATS, BenchmarkName, Options, lettered
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.loading import load_rows
 from thinktuning.sources import ConcatSource, JsonlSource, task_kind
 

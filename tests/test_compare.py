@@ -13,7 +13,8 @@ from scipy import stats
 from thinktuning import plots
 from thinktuning.compare import compare
 from thinktuning.comparison import MEAN_OF_TASKS, pooled
-from thinktuning.config import CompareRun, StudyError
+from thinktuning.config import CompareRun
+from thinktuning.errors import StudyError
 from thinktuning.schema import Comparison
 from thinktuning.tables import escaped
 

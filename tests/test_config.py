@@ -18,12 +18,12 @@ from thinktuning.config import (
     ModelRun,
     Run,
     Study,
-    StudyError,
     load_study,
     parse_study,
     read_config,
     to_json,
 )
+from thinktuning.errors import StudyError
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]

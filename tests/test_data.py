@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from thinktuning import data, files, prompts
-from thinktuning.config import DataRun, StudyError
+from thinktuning.config import DataRun
+from thinktuning.errors import StudyError
 from thinktuning.loading import load_rows
 from thinktuning.sources import ReasoningGymSource
 

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import thinktuning.evaluate as stage
 from thinktuning.backends import recording_model
-from thinktuning.config import EvalRun, StudyError, load_study, read_config
+from thinktuning.config import EvalRun, load_study, read_config
+from thinktuning.errors import StudyError
 from thinktuning.evaluate import evaluate, sample_rows
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.prompts import student_chat

@@ -3,7 +3,8 @@
 import pytest
 from openai_server import Server, reply
 
-from thinktuning.config import JudgeRun, StudyError
+from thinktuning.config import JudgeRun
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.judge import judge, parse
 from thinktuning.schema import Judge

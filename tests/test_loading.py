@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.loading import load_rows
 from thinktuning.sources import HubSource, JsonlSource, ReasoningGymSource
 

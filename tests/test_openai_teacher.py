@@ -7,7 +7,7 @@ import pytest
 from openai_server import Server, error, reply
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.openai_teacher import OpenAITeacher
 from thinktuning.teacher import LocalTeacher
 

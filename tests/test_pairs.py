@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.pairs import compare_samples
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
-from thinktuning.config import StudyError, load_study, parse_study
+from thinktuning.config import load_study, parse_study
 from thinktuning.costs import GPUS, Size, decode_seconds, model_size
+from thinktuning.errors import StudyError
 from thinktuning.files import write_jsonl
+from thinktuning.models import HubModel, PackageModel, PathModel
 from thinktuning.plan import RUNTIME_MB, num_asked, plan, resources_block, total
-from thinktuning.schema import HubModel, PackageModel, PathModel
 
 ROOT = Path(__file__).parents[1]
 LLAMA_3B = {  # meta-llama/Llama-3.2-3B-Instruct's config.json

@@ -8,7 +8,7 @@ import pytest
 from thinktuning import prompts
 from thinktuning.answers import extract_boxed, parse_gold
 from thinktuning.behaviours import reflects
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.feedback import parse_feedback
 from thinktuning.prompts import Exemplar, TeacherPrompt, student_chat
 from thinktuning.schema import Prompt

@@ -13,7 +13,8 @@ import pytest
 from browser import CHROMEDRIVER, CHROMIUM, MISSING, Browser, browser
 
 from thinktuning.behaviours import PATTERNS
-from thinktuning.config import CompareRun, StudyError
+from thinktuning.config import CompareRun
+from thinktuning.errors import StudyError
 from thinktuning.report import content_hash, report
 from thinktuning.schema import Comparison
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from thinktuning import show as module
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.show import show
 from thinktuning.terminal import visible
 

@@ -9,7 +9,8 @@ import yaml
 from openai_server import Server, error, reply
 from safetensors.torch import load_file
 
-from thinktuning.config import StudyError, load_study, parse_study
+from thinktuning.config import load_study, parse_study
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.train import build_trainer, train
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinktuning.config import StudyError, WarmupRun
+from thinktuning.config import WarmupRun
+from thinktuning.errors import StudyError
 from thinktuning.feedback import parse_feedback
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.loading import load_rows

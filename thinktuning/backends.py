@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.schema import Evaluation
 
 Completions = dict[tuple[str, str], deque[tuple[int, bool]]]

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning import files
-from thinktuning.config import StudyError
-from thinktuning.schema import HubModel, Model, Organism, PackageModel, PathModel
+from thinktuning.errors import StudyError
+from thinktuning.models import HubModel, Model, Organism, PackageModel, PathModel
 
 # What a model is made of. Not .bin or .pth, nor the same weights again in a subdirectory.
 FILES = [

@@ -13,11 +13,11 @@ from thinktuning.config import (
     JudgeRun,
     ModelRun,
     Run,
-    StudyError,
     WarmupRun,
     load_study,
     read_config,
 )
+from thinktuning.errors import StudyError
 
 DESCRIPTION = """\
 Find out whether a language model can be taught to reflect (ThinkTuning, arXiv 2508.07616).

@@ -23,7 +23,8 @@ from thinktuning.comparison import (
     seed_points,
     subset_rows,
 )
-from thinktuning.config import CompareRun, StudyError
+from thinktuning.config import CompareRun
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_text_atomic
 from thinktuning.reflection import (
     BEHAVIOURS,

@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from thinktuning.base import find_packaged
-from thinktuning.config import Run, StudyError
+from thinktuning.config import Run
+from thinktuning.errors import StudyError
+from thinktuning.models import HubModel, Model, Organism, PackageModel, PathModel
 from thinktuning.prompts import load
-from thinktuning.schema import (
-    HubModel,
-    Model,
-    Organism,
-    PackageModel,
-    PathModel,
-    Teacher,
-    TrainResources,
-)
+from thinktuning.schema import Teacher, TrainResources
 
 TRAIN_UTILISATION, GENERATE_UTILISATION, BANDWIDTH_UTILISATION = 0.35, 0.5, 0.6
 ORGANISM_VOCABULARY = 1024  # at most

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from thinktuning import files, prompts
-from thinktuning.config import DataRun, StudyError
+from thinktuning.config import DataRun
+from thinktuning.errors import StudyError
 from thinktuning.loading import MAX_SHOWN, Row, load_rows
 
 MAX_EXAMPLES = 20  # examples a reason in decontamination.json

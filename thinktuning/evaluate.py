@@ -19,7 +19,8 @@ from thinktuning import base, provenance
 from thinktuning.answers import extract_boxed
 from thinktuning.backends import recording_model
 from thinktuning.behaviours import detect, first_boxed
-from thinktuning.config import EvalRun, StudyError
+from thinktuning.config import EvalRun
+from thinktuning.errors import StudyError
 from thinktuning.files import write_jsonl, write_text_atomic
 from thinktuning.grading import Grader
 from thinktuning.prompts import num_tokens, student_chat

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from thinktuning import base, prompts
 from thinktuning.behaviours import PATTERNS
 from thinktuning.benchmarks import digest
-from thinktuning.config import JudgeRun, StudyError
+from thinktuning.config import JudgeRun
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.questions import read_questions
 from thinktuning.teacher import Teacher

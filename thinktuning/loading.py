@@ -14,7 +14,7 @@ from typing import Any, NotRequired, TypedDict
 
 from thinktuning import benchmarks, files
 from thinktuning.answers import AnswerKind, parse_gold
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.sources import (
     ConcatSource,
     HubSource,

@@ -11,10 +11,11 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from thinktuning.config import Study, StudyError
+from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
+from thinktuning.errors import StudyError
+from thinktuning.models import HubModel, PackageModel, PathModel
 from thinktuning.plan import Job, plan
-from thinktuning.schema import HubModel, PackageModel, PathModel
 from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs

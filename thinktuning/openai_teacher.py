@@ -7,7 +7,7 @@ from typing import Literal
 
 import openai
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.prompts import Chat
 
 # The request itself is at fault: no later one will fare better.

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from thinktuning.answers import extract_boxed
 from thinktuning.behaviours import reflects
 from thinktuning.feedback import parse_feedback
+from thinktuning.models import Organism
 from thinktuning.prompts import Chat, load, student_chat
-from thinktuning.schema import Organism, Prompt
+from thinktuning.schema import Prompt
 from thinktuning.teacher import generate_ids
 
 if TYPE_CHECKING:

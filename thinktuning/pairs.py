@@ -13,7 +13,7 @@ import numpy as np
 
 from thinktuning import tables
 from thinktuning.comparison import difference, share
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl
 from thinktuning.terminal import console, paragraph
 

@@ -31,8 +31,8 @@ from thinktuning.costs import (
     training_memory,
 )
 from thinktuning.files import read_jsonl
+from thinktuning.models import Organism
 from thinktuning.schedules import gamma_at
-from thinktuning.schema import Organism
 from thinktuning.sources import ConcatSource, HubSource, ReasoningGymSource
 
 MIB, GIB = 2**20, 2**30

@@ -16,8 +16,10 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from thinktuning.behaviours import Behaviour
-from thinktuning.config import StudyError, describe, read_yaml
-from thinktuning.schema import Prompt, Section
+from thinktuning.config import read_yaml
+from thinktuning.errors import StudyError, describe
+from thinktuning.schema import Prompt
+from thinktuning.section import Section
 
 Chat = list[dict[str, str]]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.answers import AnswerKind, parse_gold
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl
 
 

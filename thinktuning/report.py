@@ -20,7 +20,8 @@ from thinktuning import tables
 from thinktuning.behaviours import FLIPS, PATTERNS
 from thinktuning.compare import evaluations, read_json
 from thinktuning.comparison import MEAN_OF_TASKS
-from thinktuning.config import CompareRun, StudyError
+from thinktuning.config import CompareRun
+from thinktuning.errors import StudyError
 from thinktuning.files import write_text_atomic
 from thinktuning.rollouts import read_rollouts
 from thinktuning.viewer import viewer_json

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from thinktuning.behaviours import reflects
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.feedback import Feedback
 from thinktuning.files import read_jsonl
 

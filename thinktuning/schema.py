@@ -1,118 +1,16 @@
 """The sections of a study: their keys, types and defaults, one class each.
 
 Strict types, no unknown keys, no contradictions. `thinktuning.config` puts them together, with the
-sections `data` and `tasks` of `thinktuning.sources`.
+sections `data` and `tasks` of `thinktuning.sources` and `model` of `thinktuning.models`.
 """
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, model_validator
 
 from thinktuning.behaviours import Behaviour
-
-NAME = r"^[a-z0-9][a-z0-9_]*$"
-
-
-def _scientific(value: Any) -> Any:
-    """Read `1e-5`, which YAML 1.1 takes for a string, as the number it is."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_scientific)]
-Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
-Percent = Annotated[float, Field(ge=0, le=100)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
-Name = Annotated[str, Field(pattern=NAME)]
-
-
-class Section(BaseModel):
-    """A mapping of the study: strict types, no unknown keys, no infinities."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-# --- model ---------------------------------------------------------------------------------------
-
-
-class Organism(Section):
-    """The model organism: its documents, size and pre-training (`thinktuning.organism`)."""
-
-    source: Literal["organism"]
-    seed: Seed = 0
-    min_terms: Annotated[int, Field(ge=2)]
-    max_terms: PositiveInt
-    chain_sum_share: Fraction
-    student_share: Fraction
-    guess_share: Fraction
-    remark_share: Fraction
-    check_share: Fraction
-    correct_share: Fraction
-    hidden_size: PositiveInt
-    intermediate_size: PositiveInt
-    num_hidden_layers: PositiveInt
-    num_attention_heads: PositiveInt
-    max_steps: PositiveInt
-    batch_size: PositiveInt
-    learning_rate: Positive
-    muon_learning_rate: Positive
-    label_smoothing: Fraction
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.student_share + self.check_share >= 1:
-            raise ValueError(
-                "student_share + check_share leave nothing for the tutor: lower one of them"
-            )
-        if self.max_terms < self.min_terms:
-            raise ValueError("max_terms is smaller than min_terms")
-        if self.hidden_size % (2 * self.num_attention_heads):
-            raise ValueError(
-                f"hidden_size = {self.hidden_size} is not a multiple of 2 * num_attention_heads ="
-                f" {2 * self.num_attention_heads}: rotary embeddings turn a head's dimensions in"
-                " pairs; change one of the two"
-            )
-        return self
-
-
-class PathModel(Section):
-    """A local Hugging Face model directory."""
-
-    source: Literal["path"]
-    path: str
-
-
-class HubModel(Section):
-    """A model of the hub, pinned to a commit; gated ones need HF_TOKEN in the environment."""
-
-    source: Literal["hub"]
-    repo: str
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-
-
-class PackageModel(Section):
-    """A GGUF file inside an installed Python package, dequantised to safetensors."""
-
-    source: Literal["package"]
-    package: str
-    gguf_file: str
-
-
-Model = Annotated[Organism | PathModel | HubModel | PackageModel, Field(discriminator="source")]
-
+from thinktuning.models import Model
+from thinktuning.section import Fraction, Name, Number, Percent, Positive, Section, Seed
 
 # --- method --------------------------------------------------------------------------------------
 
@@ -345,10 +243,10 @@ class Method(Section):
 
     train: bool = True
     label: str | None = None
-    prompt: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    guidance: dict[str, Any] = {}
-    teacher: dict[str, Any] = {}
+    prompt: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    guidance: dict[str, Any] = Field(default_factory=dict)
+    teacher: dict[str, Any] = Field(default_factory=dict)
 
 
 # --- evaluation, comparison, resources -----------------------------------------------------------
@@ -361,7 +259,7 @@ class Evaluation(Section):
     """
 
     backend: Literal["hf", "vllm"] = "hf"
-    model_args: dict[str, Any] = {}
+    model_args: dict[str, Any] = Field(default_factory=dict)
     temperature: Annotated[Number, Field(ge=0)]
     max_gen_toks: PositiveInt
     batch_size: PositiveInt
@@ -381,8 +279,8 @@ class Comparison(Section):
 
     baselines: list[Name]
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    published: dict[Name, dict[Name, dict[Name, float]]] = {}
-    expected: dict[Name, dict[Name, Band]] = {}
+    published: dict[Name, dict[Name, dict[Name, float]]] = Field(default_factory=dict)
+    expected: dict[Name, dict[Name, Band]] = Field(default_factory=dict)
 
 
 class Judge(Section):

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinktuning.config import StudyError
+from thinktuning.errors import StudyError
 from thinktuning.rollouts import read_rollouts, teachers_part
 from thinktuning.terminal import console, paragraph
 

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from thinktuning.answers import AnswerKind
 from thinktuning.benchmarks import FORMATS, BenchmarkName
-from thinktuning.schema import Name, Section
+from thinktuning.section import Name, Section
 
 TASKS = Path(__file__).parent / "tasks"
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning import base, provenance
-from thinktuning.config import Run, StudyError, to_json
+from thinktuning.config import Run, to_json
+from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
 from thinktuning.grading import Grader
 from thinktuning.prompts import load, num_tokens, student_chat

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning import base, prompts
-from thinktuning.config import StudyError, WarmupRun
+from thinktuning.config import WarmupRun
+from thinktuning.errors import StudyError
 from thinktuning.feedback import parse_feedback
 from thinktuning.questions import read_questions
 

@@ -12,7 +12,8 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-from thinktuning.config import ModelRun, StudyError, parse_study, to_json
+from thinktuning.config import ModelRun, parse_study, to_json
+from thinktuning.errors import StudyError
 
 
 def with_types(override):
