@@ -67,7 +67,14 @@ def test_worked_solutions_of_the_sources(tmp_path):
     source = ReasoningGymSource(source="reasoning_gym", generator="gsm_symbolic", size=5, seed=1)
     for row in load_rows(source, "number", "train", "train"):
         assert row["solution"] and "####" not in row["solution"]
-    source = source.model_copy(update={"generator": "chain_sum"})
+    source = source.model_copy(update={"generator": "chain_sum", "params": {"max_terms": 3}})
+    for row in load_rows(source, "number", "train", "train"):
+        lines = row["solution"].splitlines()
+        assert lines[-1].endswith(f"= {row['answer']}") and len(lines) in (1, 2)
+        for line in lines:
+            sides = line.split("=")
+            assert eval(sides[0]) == int(sides[1])
+    source = source.model_copy(update={"generator": "lcm", "params": {}})
     assert all("solution" not in row for row in load_rows(source, "number", "train", "train"))
 
 

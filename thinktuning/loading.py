@@ -23,6 +23,7 @@ from thinktuning.sources import (
     SimpleSource,
     Source,
 )
+from thinktuning.sums import steps
 
 MAX_SHOWN = 10  # mistakes in one message
 
@@ -136,9 +137,17 @@ def _row(record: Any, source: SimpleSource, kind: AnswerKind, number: str, label
 
 
 def worked_solution(record: Mapping[str, Any]) -> str | None:
-    """Return GSM8K's rationale, or that of reasoning_gym's gsm_symbolic, without `<<...>>`."""
+    """Return GSM8K's rationale, or that of reasoning_gym's gsm_symbolic, or the steps of a sum.
+
+    GSM8K's `<<...>>` are taken out; a sum of reasoning_gym's is worked out a step a line.
+    """
     metadata = record.get("metadata")
-    text = metadata.get("answer_cot") if isinstance(metadata, Mapping) else record.get("answer")
+    text = record.get("answer")
+    if isinstance(metadata, Mapping):
+        done = steps(str(metadata.get("expression")))
+        if done and str(done[-1].after) == text:
+            return "\n".join(f"{s.before} {s.sign} {s.term} = {s.after}" for s in done)
+        text = metadata.get("answer_cot")
     if not isinstance(text, str) or "####" not in text:
         return None
     return re.sub(r"<<.*?>>", "", text.rsplit("####", 1)[0]).strip() or None

@@ -30,6 +30,7 @@ from thinktuning.feedback import parse_feedback
 from thinktuning.models import Organism
 from thinktuning.prompts import Chat, load, student_chat
 from thinktuning.schema import Prompt
+from thinktuning.sums import steps
 from thinktuning.teacher import generate_ids
 
 if TYPE_CHECKING:
@@ -92,12 +93,8 @@ def problems(
 
 def running_total(expression: str) -> str:
     """Write out a sum step by step: `4 - 1 - 7` becomes `4 - 1 = 3 - 7 = -4.`"""
-    first, *rest = expression.split()
-    total, text = int(first), first
-    for sign, term in zip(rest[::2], rest[1::2], strict=True):
-        total += int(term) if sign == "+" else -int(term)
-        text += f" {sign} {term} = {total}"
-    return text + "."
+    first = expression.split()[0]
+    return first + "".join(f" {s.sign} {s.term} = {s.after}" for s in steps(expression)) + "."
 
 
 def answer(value: int) -> str:

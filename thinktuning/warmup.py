@@ -56,6 +56,7 @@ def warm_up(run: WarmupRun, model_dir: Path, data: Path, output: Path) -> None:
             lr_scheduler_type="linear",
             warmup_steps=spec.max_steps // 10,
             max_length=None,
+            train_sampling_strategy="group_by_length",  # little padding where lengths differ much
             completion_only_loss=True,
             gradient_checkpointing=False,
             bf16=spec.bf16,
