@@ -33,6 +33,7 @@ def test_reasoning_gym_rows():
         "id": "sums-0",
         "question": "State the final answer to the following arithmetic problem: 4 - 1 - 7 =",
         "answer": "-4",
+        "solution": "4 - 1 = 3\n3 - 7 = -4",  # worked out by thinktuning.sums
         "source": "reasoning_gym:chain_sum",
     }
 
