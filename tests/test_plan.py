@@ -6,10 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from transformers import LlamaConfig
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinktuning.config import load_study, parse_study
-from thinktuning.costs import GPUS, Size, decode_seconds, model_size
+from thinktuning.costs import GPUS, Size, activations, decode_seconds, model_size
 from thinktuning.errors import StudyError
 from thinktuning.files import write_jsonl
 from thinktuning.models import HubModel, PackageModel, PathModel
@@ -118,8 +119,8 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     values["model"] = {"source": "path", "path": str(tmp_path)}
     values["training"] |= {"gradient_checkpointing": True, "bf16": True}
     one = jobs_of(plan(parse_study(values, "test")), "train")["grpo"]
-    # weights, gradients and AdamW in float32, without what else there is
-    assert one.gpu_memory_gb > 16 * 3.2127e9 / 2**30
+    # weights, gradients and AdamW in float32, the weights in bfloat16, and what else there is
+    assert one.gpu_memory_gb > 18 * 3.2127e9 / 2**30
     # 2 + 8 FLOPs a parameter and token, of prompt and answer, and 2 for the old log-probabilities
     tokens = 3 * 50 * 192 * (64 + 64)
     assert one.tflop == pytest.approx(12 * 3.2127e9 * tokens / 1e12, rel=1e-3)
@@ -131,7 +132,7 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     sharded = jobs_of(jobs, "train")["grpo"]
     assert sharded.student_tokens == 4 * one.student_tokens  # a batch of this size on each
     assert one.gpu_memory_gb - sharded.gpu_memory_gb == pytest.approx(
-        12 * 3.2127e9 / 2**30, rel=0.01
+        0.75 * 18 * 3.2127e9 / 2**30, rel=0.01
     )
     # each process loads 4 bytes a parameter; one gathers weights and both moments for a checkpoint
     assert sharded.host_memory_mb == pytest.approx(
@@ -142,8 +143,40 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     assert set(GPUS) == set(sharded.gpu_hours)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_activations_are_what_a_layer_saves(bf16):
+    """Two layers less one; autocast's copies of the weights are counted with the weights."""
+    shape = {"hidden_size": 36, "intermediate_size": 96, "num_attention_heads": 9}
+    shape |= {"num_key_value_heads": 3, "vocab_size": 50, "tie_word_embeddings": True}
+    size = Size(0, 1, shape["hidden_size"], shape["intermediate_size"], 0, 0)
+    ids = torch.zeros((2, 256), dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[0, :9] = 0  # padded prompts, as in training: keys and values are repeated for every head
+
+    def saved(num_layers):
+        model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=num_layers, **shape))
+        weights = {tuple(w.shape) for w in model.parameters() if w.dim() == 2}
+        weights |= {shape[::-1] for shape in weights}
+        found = {}
+
+        def pack(tensor):
+            storage = tensor.untyped_storage()
+            is_mask = tensor.shape[-2:] == (ids.shape[1],) * 2
+            if tuple(tensor.shape) not in weights and not is_mask:
+                found[storage.data_ptr()] = storage
+            return tensor
+
+        hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+        with hooks, torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            model(input_ids=ids, attention_mask=mask, logits_to_keep=1)
+        return sum(storage.nbytes() for storage in found.values())
+
+    expected = activations(size, ids.numel(), checkpointing=False, bf16=bf16)
+    assert saved(2) - saved(1) == pytest.approx(expected, rel=0.03)
+
+
 def test_the_time_of_generation():
-    size = Size(parameters=10**9, num_layers=10, hidden_size=1, kv_size=10**4, vocabulary=1)
+    size = Size(10**9, 10, hidden_size=1, intermediate_size=1, kv_size=10**4, vocabulary=1)
     # 60 % of 2,039 GB/s read 2 GB of weights for each of 100 tokens
     one = decode_seconds(size, 100, 1, GPUS["A100"])
     assert one == pytest.approx(100 * 2e9 / (0.6 * 2039e9), rel=0.02)

@@ -2,8 +2,9 @@
 
 The size is read from the model's configuration alone, on torch's meta device, without weights. The
 rest are estimates, whose constants stand below:
-- training in float32 with AdamW holds 16 bytes a parameter, and its activations are those of
-  Korthikanti et al. 2022 (arXiv 2205.05198), equation 2, without the attention matrix;
+- training in float32 with AdamW holds 16 bytes a parameter, and in bfloat16 2 more, the copies that
+  autocast makes; the activations are what a layer of Llama's kind saves for its backward pass (as
+  tests/test_plan.py counts it), without the attention matrix;
 - generation reads all weights, and the keys and values of every answer so far, for each token of
   the longest answer of a batch, in bfloat16; those of the prompts are left out;
 - a token of the teacher's prompt has four characters.
@@ -47,6 +48,7 @@ class Size:
     parameters: int
     num_layers: int
     hidden_size: int
+    intermediate_size: int
     kv_size: int  # of keys, and of values, a token and layer
     vocabulary: int
 
@@ -65,6 +67,7 @@ def model_size(model: Model) -> Size:
         parameters=weights.num_parameters(),
         num_layers=config.num_hidden_layers,
         hidden_size=config.hidden_size,
+        intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
         kv_size=head * (getattr(config, "num_key_value_heads", None) or heads),
         vocabulary=config.vocab_size,
     )
@@ -115,6 +118,7 @@ def training_memory(run: Run, size: Size, shards: int) -> tuple[float, float]:
     state = 4 * n if training.lora else 16 * n / shards
     if run.guidance.enabled and run.teacher.backend != "openai" and not training.lora:
         state += 4 * n
+    state += 2 * n / shards if training.bf16 else 0
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
     working = activations(size, tokens, training.gradient_checkpointing, training.bf16)
@@ -137,11 +141,17 @@ def teacher_prompt_length(teacher: Teacher) -> int:
 
 
 def activations(size: Size, tokens: int, checkpointing: bool, bf16: bool = False) -> float:
-    """Return the bytes that a forward pass keeps for the backward pass."""
-    width = size.hidden_size * (1 if bf16 else 2)
+    """Return the bytes that a forward pass keeps for the backward pass.
+
+    A layer keeps, of each token, ten tensors of `hidden_size`, four of `intermediate_size`. Under
+    autocast to bfloat16 four of `hidden_size` stay in float32 (the residual stream and the norms),
+    beside nine in bfloat16. Checkpointing keeps the residual stream of every layer, and one layer.
+    """
+    hidden, intermediate = size.hidden_size, size.intermediate_size
+    layer = 34 * hidden + 8 * intermediate if bf16 else 40 * hidden + 16 * intermediate
     if checkpointing:
-        return tokens * width * (2 * size.num_layers + 34)
-    return 34.0 * tokens * width * size.num_layers
+        return float(tokens * (4 * hidden * size.num_layers + layer))
+    return float(tokens * layer * size.num_layers)
 
 
 def train_seconds(flop: float, gpu: GPU) -> float:

@@ -155,7 +155,7 @@ def base_job(study: Study, size: Size) -> Job:
     if warmup := study.warmup:
         tokens = warmup.batch_size * warmup.max_length
         working = activations(size, tokens, False, warmup.bf16) + 12 * tokens * size.vocabulary
-        memory += (3 * weights + working) / MIB
+        memory += ((3.5 if warmup.bf16 else 3) * weights + working) / MIB
     return Job("base", "", 1 + bool(study.warmup), host_memory_mb=memory, disk_gb=weights / GIB)
 
 
