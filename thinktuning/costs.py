@@ -22,6 +22,7 @@ from thinktuning.schema import Teacher, TrainResources
 
 TRAIN_UTILISATION, GENERATE_UTILISATION, BANDWIDTH_UTILISATION = 0.35, 0.5, 0.6
 ORGANISM_VOCABULARY = 1024  # at most
+TILE = (4096, 32768)  # TRL's, of logits: tokens x vocabulary
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ def is_sharded(stage: TrainResources) -> bool:
     return stage.gpu > 1 and stage.distributed != "ddp"
 
 
-def training_memory(run: Run, size: Size, shards: int) -> tuple[float, float]:
+def training_memory(run: Run, size: Size, shards: int, on_gpu: bool) -> tuple[float, float]:
     """Return the bytes of a process's weights, gradients and optimiser, and of what it works with:
-    activations, or keys and values, the student's or the teacher's.
+    activations and logits, or keys and values, the student's or the teacher's.
     """
     training, n = run.training, size.parameters
     state = 4 * n if training.lora else 16 * n / shards
@@ -122,8 +123,8 @@ def training_memory(run: Run, size: Size, shards: int) -> tuple[float, float]:
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
     working = activations(size, tokens, training.gradient_checkpointing, training.bf16)
-    logits = training.per_device_train_batch_size * training.max_completion_length
-    working += 12 * logits * size.vocabulary  # the logits, their softmax and its gradient
+    answers = training.per_device_train_batch_size * training.max_completion_length
+    working += logits(size, answers, training.bf16, on_gpu)
     cached = 8 * size.num_layers * size.kv_size  # bytes of a token's keys and values
     if run.guidance.enabled and run.teacher.backend == "self":
         asked = length + teacher_prompt_length(run.teacher) + run.teacher.max_completion_length
@@ -152,6 +153,18 @@ def activations(size: Size, tokens: int, checkpointing: bool, bf16: bool = False
     if checkpointing:
         return float(tokens * (4 * hidden * size.num_layers + layer))
     return float(tokens * layer * size.num_layers)
+
+
+def logits(size: Size, tokens: int, bf16: bool, on_gpu: bool) -> float:
+    """Return the bytes that the log-probabilities of so many tokens take for their backward pass.
+
+    TRL makes the logits in tiles (trl.kernels.chunked_logprob), and a float32 copy of the head's
+    gradient. On a CPU seven float32 tensors and a mask of a tile's size stand beside it; on a GPU
+    its kernel works in place.
+    """
+    tile = min(tokens, TILE[0]) * min(size.vocabulary, TILE[1])
+    beside = 0 if on_gpu else 7 * 4 + 1
+    return tile * ((2 if bf16 else 4) + beside) + 4 * size.vocabulary * size.hidden_size
 
 
 def train_seconds(flop: float, gpu: GPU) -> float:

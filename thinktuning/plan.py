@@ -12,7 +12,7 @@ of answers cannot be known beforehand: the budgets bound them, and the results o
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from math import floor
 from pathlib import Path
@@ -36,7 +36,7 @@ from thinktuning.schedules import gamma_at
 from thinktuning.sources import ConcatSource, HubSource, ReasoningGymSource
 
 MIB, GIB = 2**20, 2**30
-RUNTIME_MB = 700  # of Python, torch, transformers, trl and lm-eval before a model is loaded
+RUNTIME_MB = 600  # of Python, torch, transformers, trl and lm-eval before a model is loaded
 CUDA_MB = 1500  # of a CUDA context with its libraries
 NUM_QUESTIONS = {  # of the public data sets' splits; others count as 1,000 unless they say a limit
     ("openai/gsm8k", "test"): 1319,
@@ -72,12 +72,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of an answer, of a teacher's reply, and replies asked for a rollout."""
+    """Tokens of an answer, of a teacher's reply, and replies asked for a rollout.
+
+    `seeds` has the answer's length in each of the pilot's seeds; none: these are the budgets.
+    """
 
     student: float
     teacher: float
     asked: float
-    measured: bool
+    seeds: tuple[float, ...] = ()
 
 
 def plan(study: Study, results: Path | None = None) -> list[Job]:
@@ -103,18 +106,21 @@ def plan(study: Study, results: Path | None = None) -> list[Job]:
 
 def lengths(run: Run, results: Path | None) -> Lengths:
     """Return a method's lengths: a pilot's, else its budgets."""
-    rows = [row for path in metrics_of(run.method, results) for row in read_jsonl(path)]
-    asked = num_asked(run) / max(num_rollouts(run), 1)
+    seeds = [list(read_jsonl(path)) for path in metrics_of(run.method, results)]
+    rows = [row for seed in seeds for row in seed]
     if not rows:
         budgets = run.training.max_completion_length, run.teacher.max_completion_length
-        return Lengths(*budgets, asked, measured=False)
-    replies = sum(row["num_asked"] for row in rows)
+        return Lengths(*budgets, asked=num_asked(run) / max(num_rollouts(run), 1))
     return Lengths(
-        student=sum(row["student_tokens"] for row in rows) / sum(r["num_rollouts"] for r in rows),
-        teacher=sum(row["teacher_tokens"] for row in rows) / max(replies, 1),
-        asked=replies / sum(row["num_rollouts"] for row in rows),
-        measured=True,
+        student=ratio(rows, "student_tokens", "num_rollouts"),
+        teacher=ratio(rows, "teacher_tokens", "num_asked"),
+        asked=ratio(rows, "num_asked", "num_rollouts"),
+        seeds=tuple(ratio(seed, "student_tokens", "num_rollouts") for seed in seeds if seed),
     )
+
+
+def ratio(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> float:
+    return sum(row[above] for row in rows) / max(sum(row[below] for row in rows), 1)
 
 
 def metrics_of(method: str, results: Path | None) -> list[Path]:
@@ -183,9 +189,12 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
         / 3600
         for name, gpu in GPUS.items()
     }
-    state, working = training_memory(run, size, processes if is_sharded(stage) else 1)
+    shards = processes if is_sharded(stage) else 1
+    gpu_memory = sum(training_memory(run, size, shards, on_gpu=True))
     checkpoint = 12 * n
-    loaded = 4 * n * processes + (checkpoint if is_sharded(stage) else 0)
+    host_memory = sum(training_memory(run, size, 1, on_gpu=False))
+    if stage.gpu:
+        host_memory = 4 * n * processes + (checkpoint if is_sharded(stage) else 0)
     return Job(
         "train",
         run.method,
@@ -196,8 +205,8 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
         tflop=seeds * (train_flop + generate_flop) / 1e12,
         gpu_hours={name: seeds * each for name, each in hours.items()},
         longest_gpu_hours=hours,
-        gpu_memory_gb=(CUDA_MB * MIB + state + working) / GIB,
-        host_memory_mb=processes * RUNTIME_MB + (loaded if stage.gpu else state + working) / MIB,
+        gpu_memory_gb=(CUDA_MB * MIB + gpu_memory) / GIB,
+        host_memory_mb=processes * RUNTIME_MB + host_memory / MIB,
         disk_gb=(seeds * 4 * n + checkpoint) / GIB,
     )
 
@@ -311,21 +320,36 @@ def show(
     out.print(table)
     hours = ", ".join(f"{name} {found:,.1f}" for name, found in whole.gpu_hours.items())
     out.print(f"\nGPU-hours in all: {hours}.")
-    unmeasured = [
-        method
-        for method in study.trained()
-        if not lengths(study.run_config(method, study.seeds[0]), results).measured
-    ]
-    if unmeasured:
-        out.print(
-            f"Tokens of {', '.join(unmeasured)} are upper bounds, the budgets. Train one for a few"
-            " steps and name its results for an estimate: --results DIR."
-        )
+    for remark in remarks(study, results):
+        out.print(remark)
     if resources:
         out.print(f"\nRun it with what {resources} allows: --configfile STUDY {resources}")
         return
     out.print(f"\nSuggested for the study, for {gpu} where it asks for GPUs:\n")
     out.print(resources_block(study, jobs, gpu))
+
+
+def remarks(study: Study, results: Path | None) -> Iterator[str]:
+    """Say how sure the tokens are: budgets, or a pilot's, whose seeds may differ."""
+    found = {m: lengths(study.run_config(m, study.seeds[0]), results) for m in study.trained()}
+    bounds = [method for method, each in found.items() if not each.seeds]
+    if bounds:
+        yield (
+            f"Tokens of {', '.join(bounds)} are upper bounds, the budgets. Train one for a few"
+            " steps and name its results for an estimate: --results DIR."
+        )
+    single = [method for method, each in found.items() if len(each.seeds) == 1]
+    if single and len(study.seeds) > 1:
+        yield (
+            f"Tokens of {', '.join(single)} are those of the pilot's one seed; another seed may"
+            " learn to answer at other lengths."
+        )
+    for method, each in found.items():
+        if each.seeds and max(each.seeds) > 1.1 * min(each.seeds):
+            yield (
+                f"The pilot's seeds of {method} differ: {min(each.seeds):,.0f} to"
+                f" {max(each.seeds):,.0f} tokens an answer. Others may take more."
+            )
 
 
 def total(jobs: Iterable[Job]) -> Job:
