@@ -12,8 +12,9 @@ CORES ?= all
 # Added to pytest and to snakemake, e.g. PYTEST_ARGS='-m "slow or not slow"', SNAKEMAKE_ARGS=-n
 PYTEST_ARGS ?=
 SNAKEMAKE_ARGS ?=
-# A study file, for `make snapshot`.
+# For `make snapshot`: a study file, and where its results/ are. Studies on one base can share them.
 STUDY ?= config.yaml
+DIRECTORY ?= .
 
 VENV := .venv
 VLLM := .venv-vllm
@@ -75,9 +76,9 @@ report: all ## Say where the study's page is, and make Snakemake's own beside it
 	@echo "Open file://$(CURDIR)/results/report/index.html"
 
 snapshot: env ## Run STUDY, if it has not run, and copy its tables and figures to docs/
-	$(SNAKEMAKE) --configfile $(STUDY)
+	$(SNAKEMAKE) --directory $(DIRECTORY) --configfile $(STUDY)
 	name=$$(sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(STUDY)) && mkdir -p "docs/$$name" \
-	&& cp results/tables/{comparison.md,behaviours.csv,cost.csv,flips.csv} results/plots/*.svg "docs/$$name/"
+	&& cp $(DIRECTORY)/results/{tables/{comparison.md,behaviours.csv,cost.csv,flips.csv},plots/*.svg} "docs/$$name/"
 
 lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps its pin)
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \

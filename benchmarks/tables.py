@@ -2,8 +2,8 @@
 
     python benchmarks/tables.py              # 5 methods x 3 seeds x 3 tasks x 300 questions x 4
 
-The default study's size, and its length of answers; half of them reflect. They are in prose, which
-takes the detector of behaviours longer than sums do.
+About twice the default study's answers, as long as its; half of them reflect. They are in prose,
+which takes the detector of behaviours longer than sums do.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Stage `base`: the study's base model as a plain Hugging Face directory, whatever it comes from.
 
-    thinktuning base --config results/models/config.json --data results/data \
+    thinktuning base --config results/models/base.json --data results/data \
         --output results/models/base
 
 The directory holds safetensors, a tokenizer with a chat template and `provenance.json`: the source,

@@ -49,8 +49,8 @@ class Warmup(Section):
 class VLLM(Section):
     """Rollouts by vLLM: TRL's `use_vllm`, and its `vllm_*` settings without that prefix.
 
-    `colocate`: in the training process, on its GPU. `server`: `trl vllm-serve --model
-    results/models/base` on other GPUs, which one run at a time uses.
+    `colocate`: in the training process, on its GPU. `server`: `vllm serve results/models/base` on
+    other GPUs (docs/gpu.md has its options), which one run at a time uses.
     """
 
     mode: Literal["colocate", "server"] = "colocate"
@@ -164,7 +164,7 @@ class Schedule(Section):
 
 
 class AAS(Section):
-    """Advantage-aware shaping of guided tokens (ALGORITHM: `pi / (sg(pi) + gamma(A))`)."""
+    """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `objective`."""
 
     variant: Literal["paper", "released", "constant", "off"] = "released"
     constant: Number = 0.1
