@@ -328,6 +328,14 @@ def test_plots_hold_text_and_repeat(tmp_path: Path) -> None:
         assert svg == (tmp_path / f"again/{name}.svg").read_text()
 
 
+def test_every_column_of_flips_says_its_scale() -> None:
+    shares = dict.fromkeys(plots.FLIP_COLOURS, 0.25)
+    rows = [{"task": task, "method": "a", "label": "a"} | shares for task in ("x", "y", "mean")]
+    tags = ElementTree.fromstring(plots.flips(rows)).iter("{http://www.w3.org/2000/svg}text")
+    texts = ["".join(tag.itertext()).strip() for tag in tags]
+    assert texts.count("% of committed answers") == texts.count("100") == 2
+
+
 def test_curve_is_the_mean_of_the_steps_of_a_batch() -> None:
     rows = [
         {"rollout_batch": 1, "reward": 0.2, "num_taught": 2, "num_rollouts": 8},

@@ -233,7 +233,7 @@ def flips(rows: Sequence[Row]) -> str:
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for axis in axes.flat[len(tasks) :]:
             axis.set_visible(False)
-        for axis, task in zip(axes.flat, tasks, strict=False):
+        for i, (axis, task) in enumerate(zip(axes.flat, tasks, strict=False)):
             for row in (row for row in rows if row["task"] == task):
                 left = 0.0
                 for key, (_, shade) in FLIP_COLOURS.items():
@@ -242,8 +242,9 @@ def flips(rows: Sequence[Row]) -> str:
                     left += share
             axis.set_title(task)
             axis.grid(visible=False)
-            if axis.get_subplotspec().is_last_row():
+            if i + columns >= len(tasks):  # the last of its column
                 axis.set_xlabel("% of committed answers")
+                axis.tick_params(labelbottom=True)
         labels = {row["method"]: row["label"] for row in rows}
         axes[0, 0].set_yticks(range(len(methods)), [labels[method] for method in methods])
         axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
