@@ -31,6 +31,18 @@ def test_the_table_of_shaping_weights():
         )
 
 
+@pytest.mark.parametrize(
+    ("text", "snapshots"),
+    [(README, ("controls", "smollm2")), (METHOD, ("ablations", "rare_tokens"))],
+)
+def test_estimates_in_tables_are_those_of_the_snapshots(text, snapshots):
+    tables = "\n".join(re.findall(r"^\|.*", text, re.M))
+    estimates = re.findall(r"[+-]?\d+\.\d \[[^]]*\d]", tables)  # 17.8 [16.5, 19.2]
+    assert len(estimates) > 10
+    sources = [(ROOT / f"docs/{name}/comparison.md").read_text() for name in snapshots]
+    assert [each for each in estimates if not any(each in source for source in sources)] == []
+
+
 def test_the_library_example_trains(likely_eos, tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     small = "max_steps=1, max_completion_length=16, use_cpu=True, report_to='none', bf16=False,"
