@@ -92,7 +92,7 @@ def test_vllm(monkeypatch, used, version, unused, needed):
     monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **__: loaded)
     (found,) = doctor.vllm(study(training={"vllm": {}}) if used else study())
     assert found.status == (needed if used else unused)
-    assert ("[vllm]" in found.mend) == (found.status != "ok")
+    assert ("requirements-vllm.lock" in found.mend) == (found.status != "ok")
 
 
 def test_a_vllm_that_cannot_be_imported(monkeypatch):

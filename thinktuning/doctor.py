@@ -26,7 +26,7 @@ GIB = 2**30
 VLLM_SHARE = 0.92  # of a GPU's memory, where nothing says another (vllm.config.CacheConfig)
 NAMED = ("torch", "transformers", "trl", "lm-eval")  # packages with a row of their own
 INSTALL_TORCH = "install torch for this machine's CUDA (docs/gpu.md)"
-INSTALL_VLLM = "pip install -e '.[vllm]' (docs/gpu.md)"
+INSTALL_VLLM = "make an environment of requirements-vllm.lock (docs/gpu.md)"
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 Status = Literal["ok", "warning", "problem"]
 
@@ -125,7 +125,7 @@ def _load_vllm(version: str) -> Finding:
     if done.returncode == 0:
         return Finding("vLLM", "ok", f"{version}, can be imported")
     reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-    mend = f"torch, torchvision and vLLM must be builds for one CUDA: {INSTALL_VLLM}"
+    mend = f"torch, torchvision and vLLM must be builds for one CUDA; {INSTALL_VLLM}"
     return Finding("vLLM", "problem", f"{version} cannot be imported: {reason}", mend)
 
 
