@@ -16,7 +16,7 @@ from thinktuning.comparison import MEAN_OF_TASKS, pooled
 from thinktuning.config import CompareRun
 from thinktuning.errors import StudyError
 from thinktuning.schema import Comparison
-from thinktuning.tables import escaped
+from thinktuning.tables import escaped, header
 
 Correct = Mapping[tuple[str, int, str], Sequence[Sequence[int]]]  # (method, seed, task): N x K
 
@@ -309,6 +309,13 @@ def test_a_study_without_training(tmp_path: Path) -> None:
     assert (
         "No method of this study is trained" in (tmp_path / "plots/learning_curves.svg").read_text()
     )
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2, 3])
+def test_few_seeds_are_warned_of(num_seeds: int) -> None:
+    text = header(study(list(range(num_seeds))), ["c0ffee"])
+    assert ("**One training seed**" in text) == (num_seeds == 1)
+    assert ("Two that agree by chance" in text) == (num_seeds == 2)
 
 
 def test_plots_hold_text_and_repeat(tmp_path: Path) -> None:

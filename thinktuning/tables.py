@@ -56,6 +56,8 @@ def header(run: CompareRun, commits: Sequence[str]) -> str:
     if len(seeds) > 1:
         listed = ", ".join(map(str, seeds))
         lines.append(f"- {len(seeds)} training seeds ({listed}) of each trained method.")
+        if len(seeds) == 2:
+            lines[-1] += " Two that agree by chance make an interval too short: take three or more."
     elif seeds:
         lines.append(
             f"- **One training seed** ({seeds[0]}): the intervals are over questions alone, and "
