@@ -81,7 +81,7 @@ EVALUATIONS = [
 
 
 # Where environment.post-deploy.sh, of `--software-deployment-method conda`, finds this package.
-os.environ["THINKTUNING_REPOSITORY"] = str(workflow.basedir)
+os.environ.update(THINKTUNING_REPOSITORY=str(workflow.basedir))
 
 # An image to run every job in, with `--software-deployment-method apptainer` (docs/container.md).
 if image := os.environ.get("THINKTUNING_CONTAINER"):
