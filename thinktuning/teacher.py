@@ -115,7 +115,7 @@ class SelfTeacher(LocalTeacher):
         """
         self.tokenizer = tokenizer
         if not is_peft_model(student):
-            self.model = copy.deepcopy(student).eval().requires_grad_(False).to(device)
+            self.model = frozen_copy(student).to(device)
             return
         self.model = student
         self.initial = {name: w.detach().clone() for name, w in trainable(student).items()}
@@ -137,6 +137,18 @@ class SelfTeacher(LocalTeacher):
     def close(self) -> None:
         super().close()
         self.initial = {}
+
+
+def frozen_copy(model: Any) -> Any:
+    """Copy a model with its weights, and leave behind what a trainer has put in its forward's place.
+
+    TRL puts a closure over the student there (trl.trainer.utils.add_fused_lm_head), whose copy
+    would go on computing with the student's weights.
+    """
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in copied.modules():
+        vars(module).pop("forward", None)
+    return copied
 
 
 def trainable(model: Any) -> "dict[str, Tensor]":
@@ -186,6 +198,7 @@ def generate_ids(
             max_new_tokens=max_new_tokens,
             eos_token_id=ends,
             pad_token_id=tokenizer.pad_token_id,
+            synced_gpus=False,  # the model is whole: other processes need not take part
             **({"do_sample": False, "repetition_penalty": 1.0} | sampling),
         )
     completions = output[:, inputs["input_ids"].shape[1] :].tolist()
