@@ -3,7 +3,7 @@
 The student's rollouts are drawn from the prompt and the place in the group, since each process has
 random numbers of its own. All else is real: the teacher, selection, rewards, loss and optimiser.
 
-    torchrun --nproc_per_node 2 accelerate_run.py MODEL OUTPUT 8 dapo full
+    accelerate launch --num_processes 2 accelerate_run.py MODEL OUTPUT 8 dapo full
 """
 
 import json
@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from datasets import Dataset
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOTrainer
 
@@ -47,6 +48,12 @@ def generate(self, prompt_ids, *_, **__):
 def vowel_share(completions, **_):
     texts = [completion[-1]["content"] for completion in completions]
     return [sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
+
+
+def num_held(weight):
+    """Count the elements of a weight that this process has: DeepSpeed's part, FSDP2's, or all."""
+    weight = getattr(weight, "ds_tensor", weight)
+    return (weight.to_local() if isinstance(weight, DTensor) else weight).numel()
 
 
 def main():
@@ -92,12 +99,15 @@ def main():
         peft_config=peft_config,
     )
     trainer.train()
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # of all shards
     if trainer.accelerator.is_main_process:
         result = {
-            "weights": {n: w.tolist() for n, w in trainer.model.named_parameters()},
+            "weights": {name: weight.tolist() for name, weight in weights.items()},
             "log": [row for row in trainer.state.log_history if "loss" in row],
             "rollouts": [asdict(rollout) for rollout in trainer.rollouts],
             "num_processes": trainer.accelerator.num_processes,
+            "backend": trainer.accelerator.distributed_type.value,
+            "num_held": sum(num_held(weight) for weight in trainer.model.parameters()),
         }
         Path(output).write_text(json.dumps(result))
 

@@ -371,8 +371,9 @@ def test_feedback_is_kept_by_the_verdict_on_the_spliced_rollout(likely_eos, tmp_
 @pytest.mark.parametrize("tuning", ["full", "lora"])
 def test_the_student_learns_and_its_own_teacher_stays(lively, tmp_path, tuning, monkeypatch):
     """Whatever the trainer does to the student, the teacher always speaks as the base."""
-    import thinktuning.teacher as teachers
     from peft import LoraConfig
+
+    import thinktuning.teacher as teachers
 
     said = []
 

@@ -140,7 +140,7 @@ class SelfTeacher(LocalTeacher):
 
 
 def frozen_copy(model: Any) -> Any:
-    """Copy a model with its weights, and leave behind what a trainer has put in its forward's place.
+    """Copy a model with its weights, but not what a trainer has put in place of its forward.
 
     TRL puts a closure over the student there (trl.trainer.utils.add_fused_lm_head), whose copy
     would go on computing with the student's weights.
