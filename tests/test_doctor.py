@@ -105,9 +105,11 @@ def test_a_vllm_that_cannot_be_imported(monkeypatch):
 
 def test_zero3_needs_deepspeed(monkeypatch):
     sharded = study(resources={"train": {"gpu": 2, "distributed": "zero3"}})
-    for version, status in ((None, "problem"), ("0.18", "ok")):
+    for version, status in ((None, "problem"), ("0.18", "warning"), ("0.19.8", "ok")):
         installed(monkeypatch, deepspeed=version)
-        assert [finding.status for finding in doctor.deepspeed(sharded)] == [status]
+        (found,) = doctor.deepspeed(sharded)
+        assert found.status == status
+        assert ("deepspeed<0.20,>=0.19" in found.mend) == (status != "ok")
     assert list(doctor.deepspeed(study())) == []
 
 

