@@ -1,7 +1,8 @@
-"""A real SLURM of one node for a test: munge, controller and node daemon, all below one directory.
+"""A real SLURM for a test: munge, controller and a daemon a node, all below one directory.
 
 It needs root and Debian's packages `munge slurmctld slurmd slurm-client`, but no systemd, and
-touches no file of the system. The node offers fake GPUs (a character device each).
+touches no file of the system. Its nodes are all this machine, with fake GPUs (a character device
+each).
 """
 
 import contextlib
@@ -29,8 +30,7 @@ MISSING = [name for name in PROGRAMS if not shutil.which(name, path=PATH)]
 CONF = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
@@ -43,11 +43,11 @@ MpiDefault=none
 ReturnToService=2
 SlurmdParameters=config_overrides
 SlurmctldPidFile={run}/slurmctld.pid
-SlurmdPidFile={run}/slurmd.pid
+SlurmdPidFile={run}/slurmd.%n.pid
 SlurmctldLogFile={run}/slurmctld.log
-SlurmdLogFile={run}/slurmd.log
+SlurmdLogFile={run}/slurmd.%n.log
 StateSaveLocation={run}/state
-SlurmdSpoolDir={run}/spool
+SlurmdSpoolDir={run}/spool.%n
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SchedulerParameters=sched_interval=2,batch_sched_delay=0
@@ -56,28 +56,36 @@ KillWait=2
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs=4 RealMemory=20000 Gres=gpu:fake:2 State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
+"""
+NODE = """\
+NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 RealMemory=20000 \
+Gres=gpu:fake:2 State=UNKNOWN
 """
 
 
 @contextlib.contextmanager
-def slurm(run: Path) -> Iterator[dict[str, str]]:
+def slurm(run: Path, num_nodes: int = 1) -> Iterator[dict[str, str]]:
     """Start it below `run`; yields the environment in which sbatch and squeue find it."""
-    for name in ("munge", "state", "spool", "bin"):
+    nodes = [f"node{i}" for i in range(num_nodes)]
+    for name in ("munge", "state", "bin", *(f"spool.{node}" for node in nodes)):
         (run / name).mkdir(mode=0o755, parents=True)
     host = socket.gethostname().split(".")[0]
     devices = [Path("/dev/null"), Path("/dev/zero")]
     (run / "gres.conf").write_text(
-        "".join(f"NodeName={host} Name=gpu Type=fake File={device}\n" for device in devices)
+        "".join(f"Name=gpu Type=fake File={device}\n" for device in devices)
     )
     conf = run / "slurm.conf"
-    conf.write_text(CONF.format(host=host, run=run, ports=[free_port() for _ in range(2)]))
-    # Snakemake's plugin takes SLURM_* out of a job's environment, so that srun would not find us.
-    srun = run / "bin/srun"
-    srun.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
-    srun.chmod(0o755)
-    env = os.environ | {"SLURM_CONF": str(conf), "PATH": f"{srun.parent}:{PATH}"}
+    conf.write_text(
+        CONF.format(host=host, run=run, port=free_port())
+        + "".join(NODE.format(name=node, host=host, port=free_port()) for node in nodes)
+    )
+    # Snakemake's plugin takes SLURM_* out of a job's environment: what it calls would not find us.
+    for name in ("srun", "scontrol"):
+        program = run / "bin" / name
+        program.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which(name)} "$@"\n')
+        program.chmod(0o755)
+    env = os.environ | {"SLURM_CONF": str(conf), "PATH": f"{run / 'bin'}:{PATH}"}
     key = run / "munge/key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o400)
@@ -85,14 +93,15 @@ def slurm(run: Path) -> Iterator[dict[str, str]]:
     commands = (
         ["munged", "--force", "--foreground", f"--socket={run}/munge/socket", *options],
         ["slurmctld", "-D", "-c", "-f", str(conf)],
-        ["slurmd", "-D", "-c", "-f", str(conf)],
+        *(["slurmd", "-D", "-c", "-f", str(conf), "-N", node] for node in nodes),
     )
     daemons = []
     for command in commands:
-        with (run / f"{command[0]}.out").open("w") as log:
+        with (run / f"{command[0]}.out").open("a") as log:
             daemons.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
     try:
-        wait(lambda: "idle" in output(env, "sinfo", "--noheader", "-o", "%t"), 30, "SLURM is idle")
+        idle = ("sinfo", "--noheader", "--states=idle", "-o", "%D")
+        wait(lambda: output(env, *idle) == str(num_nodes), 30, "SLURM is idle")
         yield env
     finally:
         subprocess.run(["scancel", "--full", "--user=root"], env=env, timeout=20)

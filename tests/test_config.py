@@ -240,6 +240,9 @@ def test_an_adapter_is_not_sharded():
         parse_study(study, "test")
     study["resources"]["train"]["gpu"] = 1
     assert parse_study(study, "test")
+    study["resources"]["train"]["nodes"] = 2
+    with pytest.raises(StudyError, match=r"take ddp"):
+        parse_study(study, "test")
 
 
 def test_every_mistake_is_listed():
@@ -478,5 +481,5 @@ def test_the_default_study_shows_every_key():
     # its own backend needs neither; a stage without a section has modest defaults
     optional = {"teacher.model", "teacher.openai", "resources.data", "resources.compare"}
     optional |= {f"resources.{stage}.gpu" for stage in ("base", "train", "evaluate")}
-    optional |= {"resources.train.distributed"}
+    optional |= {"resources.train.distributed", "resources.train.nodes"}
     assert set(missing(Study, DEFAULT)) - optional == set()

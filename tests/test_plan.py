@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -158,6 +159,18 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     block = resources_block(four, jobs, "A100")
     assert "gpu: 4, distributed: fsdp2}" in block
     assert set(GPUS) == set(sharded.gpu_hours)
+
+    values["resources"]["train"] |= {"gpu": 2, "nodes": 2}
+    halved = parse_study(values, "test")
+    on_nodes = jobs_of(found := plan(halved), "train")["grpo"]
+    assert on_nodes.student_tokens == sharded.student_tokens
+    assert on_nodes.gpu_memory_gb == sharded.gpu_memory_gb
+    assert on_nodes.host_memory_mb == pytest.approx(
+        2 * RUNTIME_MB + (2 * 4 + 12) * 3.2127e9 / 2**20, rel=0.01
+    )
+    runtime = re.search(r"train: .* runtime: (\d+)", block)[1]
+    block = resources_block(halved, found, "A100")
+    assert f"runtime: {runtime}, gpu: 2, nodes: 2, distributed: fsdp2}}" in block
 
 
 @pytest.mark.parametrize("bf16", [False, True])

@@ -1,4 +1,4 @@
-"""The SLURM profile, on a real SLURM of one node with fake GPUs that the test starts."""
+"""The SLURM profile, on a real SLURM with fake GPUs that the test starts."""
 
 import os
 import re
@@ -26,6 +26,13 @@ pytestmark = [
 def cluster(tmp_path_factory):
     with slurm.slurm(tmp_path_factory.mktemp("slurm")) as env:
         yield env | {"PATH": f"{BIN}{os.pathsep}{env['PATH']}"}
+
+
+@pytest.fixture
+def two_nodes(tmp_path_factory):
+    with slurm.slurm(tmp_path_factory.mktemp("slurm"), num_nodes=2) as env:
+        path = {"PATH": f"{BIN}{os.pathsep}{env['PATH']}"}
+        yield env | path | {"PYTHONPATH": str(ROOT / "tests/on_cpu")}
 
 
 @pytest.fixture
@@ -140,3 +147,22 @@ def test_jobs_get_the_gpus_memory_and_time_of_the_study(cluster, study, tmp_path
         process.kill()
         subprocess.run(["scancel", "--user=root"], env=cluster)
         slurm.wait(lambda: not slurm.output(cluster, "squeue", "--noheader"), 30, "queue is empty")
+
+
+def test_two_nodes_share_a_training(two_nodes, study, tmp_path, likely_eos):
+    """FSDP2 across them, a process on each; the GPUs that the job holds are fake."""
+    study["model"] = {"source": "path", "path": str(likely_eos)}
+    study["training"] |= {"max_steps": 4, "loss_type": "dapo", "max_prompt_length": 200}
+    study["resources"]["train"] |= {"nodes": 2, "gpu": 1, "distributed": "fsdp2"}
+    target = "results/runs/thinktuning/seed0/provenance.json"
+    once = command(tmp_path, study, target, "--retries", "0")
+    done = subprocess.run(once, cwd=tmp_path, env=two_nodes, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = slurm.output(two_nodes, "squeue", "--noheader", "--states=all", "-o", "%A %N %k")
+    (number,) = re.findall(r"^(\d+) node\[0-1\] rule_train_", jobs, re.M)
+    details = slurm.output(two_nodes, "scontrol", "show", "job", number)
+    assert re.search(r"TresPerNode=(gres:)?gpu:1\b", details), details
+    (first, *_) = read_jsonl(tmp_path / "results/runs/thinktuning/seed0/metrics.jsonl")
+    training = study["training"]
+    batch = training["per_device_train_batch_size"] * training["steps_per_generation"]
+    assert first["num_rollouts"] == 2 * batch

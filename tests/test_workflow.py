@@ -6,6 +6,7 @@ Snakemake is called as users call it; apart from the slow test no stage runs fur
 import copy
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -139,10 +140,28 @@ def test_training_on_several_gpus_goes_through_accelerate(
         assert command.startswith("thinktuning train ")
     else:
         assert re.match(
-            r"accelerate launch --config_file \S+/accelerate/fsdp2.yaml --num_processes 4 "
-            r"--main_process_port 0 -m thinktuning.cli train --config ",
+            r"accelerate launch --main_process_port 0 --config_file \S+/accelerate/fsdp2.yaml "
+            r"--num_processes 4 -m thinktuning.cli train --config ",
             command,
         )
+
+
+def test_training_on_several_nodes_starts_on_each(tmp_path: Path, small: dict[str, Any]) -> None:
+    small["resources"]["train"] |= {"threads": 3, "gpu": 4, "nodes": 2, "distributed": "zero3"}
+    study = write_study(tmp_path, small)
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
+    (command, *_) = re.findall(r"HF_DATASETS_OFFLINE=1; (.* train .*)", done.stdout)
+    assert re.match(
+        r"\S+/workflow/launch_on_nodes.sh 2 3 --config_file \S+/accelerate/zero3.yaml "
+        r"--num_processes 8 -m thinktuning.cli train --config ",
+        command,
+    )
+    assert "nodes=2, tasks=2, tasks_per_gpu=0, mpi=srun, gres=gpu:4" in done.stdout
+    assert " gpu=" not in done.stdout
+    script, *arguments = shlex.split(command)[:4]
+    done = subprocess.run([script, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("resources.train.nodes is 2, which needs SLURM")
 
 
 def test_jobs_run_in_the_image_that_is_named(tmp_path: Path, monkeypatch: Any) -> None:

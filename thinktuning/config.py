@@ -153,8 +153,7 @@ class Study(Section):
         train = self.resources.train
         for name in self.methods:
             run = self.run_config(name, self.seeds[0])
-            sharded = run.train and train.gpu > 1 and train.distributed != "ddp"
-            if run.training.lora and sharded:
+            if run.training.lora and run.train and train.is_sharded:
                 raise ValueError(
                     f"method {name} trains a LoRA adapter, whose merging needs the whole model on"
                     f" one GPU, and resources.train.distributed is {train.distributed}; take ddp"

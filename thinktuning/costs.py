@@ -18,7 +18,7 @@ from thinktuning.config import Run
 from thinktuning.errors import StudyError
 from thinktuning.models import HubModel, Model, Organism, PackageModel, PathModel
 from thinktuning.prompts import load
-from thinktuning.schema import Teacher, TrainResources
+from thinktuning.schema import Teacher
 
 TRAIN_UTILISATION, GENERATE_UTILISATION, BANDWIDTH_UTILISATION = 0.35, 0.5, 0.6
 ORGANISM_VOCABULARY = 1024  # at most
@@ -105,10 +105,6 @@ def model_config(model: Model) -> Any:
 
 
 # --- memory and time ------------------------------------------------------------------------------
-
-
-def is_sharded(stage: TrainResources) -> bool:
-    return stage.gpu > 1 and stage.distributed != "ddp"
 
 
 def training_memory(run: Run, size: Size, shards: int, on_gpu: bool) -> tuple[float, float]:

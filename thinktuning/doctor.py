@@ -136,7 +136,8 @@ def _load_vllm(version: str) -> Finding:
 
 def deepspeed(study: Study | None) -> Iterator[Finding]:
     """Look for DeepSpeed, in the tested range, if the study trains with ZeRO-3."""
-    if study and study.resources.train.gpu > 1 and study.resources.train.distributed == "zero3":
+    train = study.resources.train if study else None
+    if train and train.is_sharded and train.distributed == "zero3":
         tested, version = _tested("deepspeed"), installed_version("deepspeed")
         mend = f"pip install 'deepspeed{tested}', or distributed: fsdp2"
         if version is None:

@@ -25,7 +25,6 @@ from thinktuning.costs import (
     Size,
     activations,
     decode_seconds,
-    is_sharded,
     model_size,
     train_seconds,
     training_memory,
@@ -167,7 +166,7 @@ def base_job(study: Study, size: Size) -> Job:
 
 def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
     training, stage = run.training, study.resources.train
-    processes, seeds = max(1, stage.gpu), len(study.seeds)
+    processes, seeds = stage.num_processes, len(study.seeds)
     rollouts = num_rollouts(run) * processes
     found = lengths(run, results)
     student, teacher = rollouts * found.student, rollouts * found.asked * found.teacher
@@ -189,12 +188,13 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
         / 3600
         for name, gpu in GPUS.items()
     }
-    shards = processes if is_sharded(stage) else 1
+    shards = processes if stage.is_sharded else 1
     gpu_memory = sum(training_memory(run, size, shards, on_gpu=True))
     checkpoint = 12 * n
+    on_node = processes // stage.nodes
     host_memory = sum(training_memory(run, size, 1, on_gpu=False))
     if stage.gpu:
-        host_memory = 4 * n * processes + (checkpoint if is_sharded(stage) else 0)
+        host_memory = 4 * n * on_node + (checkpoint if stage.is_sharded else 0)
     return Job(
         "train",
         run.method,
@@ -206,7 +206,7 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
         gpu_hours={name: seeds * each for name, each in hours.items()},
         longest_gpu_hours=hours,
         gpu_memory_gb=(CUDA_MB * MIB + gpu_memory) / GIB,
-        host_memory_mb=processes * RUNTIME_MB + host_memory / MIB,
+        host_memory_mb=on_node * RUNTIME_MB + host_memory / MIB,
         disk_gb=(seeds * 4 * n + checkpoint) / GIB,
     )
 
@@ -266,7 +266,7 @@ def num_questions(source: Any) -> int:
 
 def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
     """Return the `resources:` that the estimates suggest, with room: memory x 1.5, time x 2."""
-    lines = ["resources:"]
+    lines, train = ["resources:"], study.resources.train
     for stage in ("base", "train", "evaluate"):
         found = [job for job in jobs if job.stage == stage]
         given = getattr(study.resources, stage)
@@ -275,10 +275,12 @@ def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
         runtime = given.runtime
         if given.gpu:
             hours = max(job.longest_gpu_hours[gpu] for job in found)
-            runtime = max(30, int(120 * hours / given.gpu) + 1)
+            gpus = train.num_processes if stage == "train" else given.gpu
+            runtime = max(30, int(120 * hours / gpus) + 1)
         values |= {"runtime": runtime} | ({"gpu": given.gpu} if given.gpu else {})
-        if stage == "train" and given.gpu > 1:
-            values["distributed"] = study.resources.train.distributed
+        if stage == "train" and train.num_processes > 1:
+            values |= {"nodes": train.nodes} if train.nodes > 1 else {}
+            values["distributed"] = train.distributed
         lines.append(f"  {stage}: {{{', '.join(f'{k}: {v}' for k, v in values.items())}}}")
     return "\n".join(lines)
 

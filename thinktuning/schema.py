@@ -314,9 +314,21 @@ class Resources(Section):
 
 
 class TrainResources(Resources):
-    """With several GPUs a training job runs one process on each, `distributed` in this way."""
+    """With several GPUs a training job runs one process on each, `distributed` in this way.
 
+    On several `nodes`, of SLURM, the other resources are each node's.
+    """
+
+    nodes: PositiveInt = 1
     distributed: Literal["ddp", "fsdp2", "zero3"] = "ddp"
+
+    @property
+    def num_processes(self) -> int:
+        return max(1, self.gpu) * self.nodes
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.num_processes > 1 and self.distributed != "ddp"
 
 
 class Stages(Section):

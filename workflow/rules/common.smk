@@ -30,19 +30,30 @@ def with_types(override):
 
 
 def resources(stage):
-    """Return a stage's resources as Snakemake and its SLURM plugin spell them; no GPU, no key."""
+    """Return a stage's resources as Snakemake and its SLURM plugin spell them; no GPU, no key.
+
+    On several nodes the job starts its tasks itself (`mpi`), one on each, and `gres` counts the GPUs
+    of one node, where `gpu` would count all of them, wherever they are.
+    """
     needed = {"mem_mb": stage.mem_mb, "runtime": stage.runtime}
+    if (nodes := getattr(stage, "nodes", 1)) > 1:
+        needed |= {"nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
+        return needed | ({"gres": f"gpu:{stage.gpu}"} if stage.gpu else {})
     return needed | ({"gpu": stage.gpu} if stage.gpu else {})
 
 
 def train_command(stage):
-    """Return the command of a training job: through accelerate if it has several GPUs."""
-    if stage.gpu < 2:
+    """Return the command of a training job: through accelerate if it has several processes."""
+    if stage.num_processes == 1:
         return "thinktuning"
-    settings = files("thinktuning") / f"accelerate/{stage.distributed}.yaml"
+    settings = shlex.quote(str(files("thinktuning") / f"accelerate/{stage.distributed}.yaml"))
+    launch = "accelerate launch --main_process_port 0"
+    if stage.nodes > 1:
+        script = shlex.quote(f"{workflow.basedir}/workflow/launch_on_nodes.sh")
+        launch = f"{script} {stage.nodes} {stage.threads}"
     return (
-        f"accelerate launch --config_file {shlex.quote(str(settings))}"
-        f" --num_processes {stage.gpu} --main_process_port 0 -m thinktuning.cli"
+        f"{launch} --config_file {settings} --num_processes {stage.num_processes}"
+        " -m thinktuning.cli"
     )
 
 
