@@ -31,7 +31,7 @@ LLAMA_3B = {  # meta-llama/Llama-3.2-3B-Instruct's config.json
 COLUMNS = ("student_tokens", "teacher_tokens", "num_rollouts", "num_asked")
 # What seed 0 of a study left in metrics.jsonl, added up: a pilot of one seed.
 PILOTS = {
-    "default": {"grpo": (52458, 0, 9600, 0), "thinktuning": (198199, 24133, 9600, 1104)},
+    "default": {"grpo": (52458, 0, 9600, 0), "thinktuning": (202830, 24515, 9600, 1104)},
     "smollm2": {"grpo": (24321, 0, 640, 0), "thinktuning": (26135, 4327, 640, 74)},
 }
 
