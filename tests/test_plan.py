@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from thinktuning.cli import main
 from thinktuning.config import load_study, parse_study
 from thinktuning.costs import GPUS, Size, activations, decode_seconds, model_size
 from thinktuning.errors import StudyError
@@ -237,6 +238,17 @@ def test_the_studies_for_gpus_fit(name, tmp_path):
         assert given.mem_mb > max(job.host_memory_mb for job in found.values())
         longest = max(job.longest_gpu_hours["A100"] for job in found.values())
         assert given.runtime > 60 * longest / given.gpu
+
+
+def test_a_configuration_in_place_of_the_models_own(tmp_path, capsys, monkeypatch):
+    """The paper's study can be planned without network, and without access to its gated model."""
+    LlamaConfig(**LLAMA_3B).save_pretrained(tmp_path)
+    file = str(tmp_path / "config.json")
+    arguments = ["plan", str(ROOT / "studies/llama3.yaml"), "--model-config", file, "--json"]
+    monkeypatch.setattr("sys.argv", ["thinktuning", *arguments])
+    main()
+    (base, *_) = json.loads(capsys.readouterr().out)
+    assert base["disk_gb"] == pytest.approx(4 * 3_212_749_824 / 2**30)
 
 
 def test_the_suggested_resources_are_a_valid_section(study):

@@ -72,6 +72,7 @@ def validate(arguments: argparse.Namespace) -> None:
 
 def plan(arguments: argparse.Namespace) -> None:
     from thinktuning.costs import GPUS
+    from thinktuning.models import PathModel
     from thinktuning.plan import show
 
     if arguments.gpu not in GPUS:
@@ -82,6 +83,8 @@ def plan(arguments: argparse.Namespace) -> None:
     if written and written.exists():
         raise StudyError(f"--write: {written} exists; remove it or name another file")
     study = load_study(arguments.study)
+    if known := arguments.model_config:
+        study = study.model_copy(update={"model": PathModel(source="path", path=str(known))})
     show(study, arguments.results, arguments.gpu, arguments.json, written)
 
 
@@ -207,6 +210,12 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="the results of a pilot: the lengths of its answers replace the budgets",
+    )
+    planned.add_argument(
+        "--model-config",
+        type=Path,
+        metavar="PATH",
+        help="a config.json instead of the model's own, e.g. where there is no network",
     )
     planned.add_argument("--gpu", default="A100", help="of the suggested resources [A100]")
     planned.add_argument(

@@ -100,7 +100,8 @@ def model_config(model: Model) -> Any:
     except (OSError, ValueError) as error:
         raise StudyError(
             f"model: its configuration cannot be read ({str(error).splitlines()[0]}); a model of"
-            " the hub needs the network once, gated ones HF_TOKEN too"
+            " the hub needs the network once, gated ones HF_TOKEN too (thinktuning plan takes a"
+            " copy of the file: --model-config config.json)"
         ) from None
 
 

@@ -52,7 +52,9 @@ def table(findings: Iterable[Finding]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    made = Table("check", "", "found", "what to do", box=box.SIMPLE_HEAD)
+    made = Table(box=box.SIMPLE_HEAD)
+    for name in ("check", "", "found", "what to do"):
+        made.add_column(name, overflow="fold")  # a command must not lose its end
     for finding in findings:
         status = Text(finding.status, style=STYLES[finding.status])
         made.add_row(Text(finding.check), status, Text(finding.found), Text(finding.mend))
