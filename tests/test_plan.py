@@ -15,8 +15,9 @@ from thinktuning.config import load_study, parse_study
 from thinktuning.costs import GPUS, Size, activations, decode_seconds, model_size
 from thinktuning.errors import StudyError
 from thinktuning.files import write_jsonl
+from thinktuning.jobs import RUNTIME_MB, estimate, num_asked
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.plan import RUNTIME_MB, num_asked, plan, remarks, resources_block, total
+from thinktuning.plan import remarks, resources_block, total
 
 ROOT = Path(__file__).parents[1]
 LLAMA_3B = {  # meta-llama/Llama-3.2-3B-Instruct's config.json
@@ -54,7 +55,7 @@ def jobs_of(jobs, stage):
 
 
 def test_counts_of_the_default_study(study):
-    jobs = plan(study)
+    jobs = estimate(study)
     train, evaluate = jobs_of(jobs, "train"), jobs_of(jobs, "evaluate")
     assert list(train) == ["grpo", "thinktuning"]
     # 3 seeds x 50 rollout batches x 24 prompts; 8 rollouts each, 64 tokens at most
@@ -91,7 +92,7 @@ def test_what_the_studies_took(name, tmp_path):
         write_pilot(tmp_path, method, sums)
     with (ROOT / f"docs/{name}/cost.csv").open() as file:
         took = [r for r in csv.DictReader(file) if r["stage"] == "train" and r["seed"] != "mean"]
-    for method, job in jobs_of(plan(study, tmp_path), "train").items():
+    for method, job in jobs_of(estimate(study, tmp_path), "train").items():
         rows = [row for row in took if row["method"] == method]
         assert len(rows) == len(study.seeds)
         teacher = sum(float(row["num_teacher_tokens"]) for row in rows)
@@ -137,7 +138,7 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     values = study.model_dump()
     values["model"] = {"source": "path", "path": str(tmp_path)}
     values["training"] |= {"gradient_checkpointing": True, "bf16": True}
-    one = jobs_of(plan(parse_study(values, "test")), "train")["grpo"]
+    one = jobs_of(estimate(parse_study(values, "test")), "train")["grpo"]
     # weights, gradients and AdamW in float32, the weights in bfloat16, and what else there is
     assert one.gpu_memory_gb > 18 * 3.2127e9 / 2**30
     # 2 + 8 FLOPs a parameter and token, of prompt and answer, and 2 for the old log-probabilities
@@ -147,7 +148,7 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
 
     values["resources"]["train"] |= {"gpu": 4, "distributed": "fsdp2"}
     four = parse_study(values, "test")
-    jobs = plan(four)
+    jobs = estimate(four)
     sharded = jobs_of(jobs, "train")["grpo"]
     assert sharded.student_tokens == 4 * one.student_tokens  # a batch of this size on each
     assert one.gpu_memory_gb - sharded.gpu_memory_gb == pytest.approx(
@@ -163,7 +164,7 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
 
     values["resources"]["train"] |= {"gpu": 2, "nodes": 2}
     halved = parse_study(values, "test")
-    on_nodes = jobs_of(found := plan(halved), "train")["grpo"]
+    on_nodes = jobs_of(found := estimate(halved), "train")["grpo"]
     assert on_nodes.student_tokens == sharded.student_tokens
     assert on_nodes.gpu_memory_gb == sharded.gpu_memory_gb
     assert on_nodes.host_memory_mb == pytest.approx(
@@ -222,7 +223,7 @@ def test_the_studies_for_gpus_fit(name, tmp_path):
     LlamaConfig(**LLAMA_3B).save_pretrained(tmp_path)
     values = load_study(ROOT / f"studies/{name}.yaml").model_dump()
     study = parse_study(values | {"model": {"source": "path", "path": str(tmp_path)}}, "test")
-    jobs = plan(study)
+    jobs = estimate(study)
     train, evaluate = jobs_of(jobs, "train"), jobs_of(jobs, "evaluate")
     # three seeds of one epoch: 58 batches of 128 questions, five rollouts each
     assert train["thinktuning"].prompts == 3 * 58 * 128
@@ -254,7 +255,7 @@ def test_a_configuration_in_place_of_the_models_own(tmp_path, capsys, monkeypatc
 def test_the_suggested_resources_are_a_valid_section(study):
     import yaml
 
-    section = yaml.safe_load(resources_block(study, plan(study), "A100"))
+    section = yaml.safe_load(resources_block(study, estimate(study), "A100"))
     assert parse_study(study.model_dump() | section, "test").resources.train.mem_mb >= 1500
 
 

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
+from thinktuning.jobs import Job, estimate
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.plan import Job, plan
 from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs
@@ -39,7 +39,7 @@ def estimates(study: Study | None) -> list[Job]:
     if study is None or (isinstance(model, HubModel) and not cached(model.repo, model.revision)):
         return []
     try:
-        return plan(study)
+        return estimate(study)
     except StudyError:  # whatever it lacks has a row of its own
         return []
 
