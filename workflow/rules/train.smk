@@ -29,6 +29,7 @@ rule train:
         "results/logs/train/{method}/seed{seed}.log",
     benchmark:
         "results/benchmarks/train/{method}/seed{seed}.tsv"
+    priority: 1  # the longest jobs first: evaluations fill the gaps
     conda:
         "../../environment.yml"
     threads: STUDY.resources.train.threads
