@@ -131,11 +131,12 @@ def test_a_judge_reads_every_evaluation(tmp_path: Path, small: dict[str, Any]) -
 def test_training_on_several_gpus_goes_through_accelerate(
     tmp_path: Path, small: dict[str, Any], gpus: int
 ) -> None:
-    small["resources"]["train"] |= {"gpu": gpus, "distributed": "fsdp2"}
+    small["resources"]["train"] |= {"threads": 9, "gpu": gpus, "distributed": "fsdp2"}
     study = write_study(tmp_path, small)
     done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
     (command, *_) = re.findall(r"HF_DATASETS_OFFLINE=1; (.* train .*)", done.stdout)
     assert f"gpu={gpus}" in done.stdout
+    assert f"OMP_NUM_THREADS={9 // gpus} " in done.stdout  # each process's part of the job's cores
     if gpus == 1:
         assert command.startswith("thinktuning train ")
     else:

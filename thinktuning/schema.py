@@ -327,6 +327,10 @@ class TrainResources(Resources):
         return max(1, self.gpu) * self.nodes
 
     @property
+    def threads_of_process(self) -> int:
+        return max(1, self.threads // max(1, self.gpu))
+
+    @property
     def is_sharded(self) -> bool:
         return self.num_processes > 1 and self.distributed != "ddp"
 

@@ -38,7 +38,8 @@ rule train:
     params:
         teacher=lambda wildcards: " ".join(f"--teacher {path}" for path in teacher_model(wildcards)),
     shell:
-        "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
+        f"export OMP_NUM_THREADS={STUDY.resources.train.threads_of_process}"
+        " HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
         f"{train_command(STUDY.resources.train)}"
         " train --config {input.config} --model {input.model} --data {input.data}"
         " {params.teacher} --output results/runs/{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
