@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import time
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 from thinktuning import base, provenance
 from thinktuning.config import Run, to_json
 from thinktuning.errors import StudyError
-from thinktuning.files import read_jsonl, write_jsonl, write_text_atomic
+from thinktuning.files import read_jsonl, write_text_atomic
 from thinktuning.grading import Grader
-from thinktuning.prompts import load, num_tokens, student_chat
+from thinktuning.limits import check_context, check_teacher_context, checked_prompts
 from thinktuning.questions import read_questions
-from thinktuning.rollouts import sample
+from thinktuning.recorder import recorder
 
 if TYPE_CHECKING:
     from thinktuning.teacher import Teacher
@@ -82,64 +81,6 @@ def check_vllm(run: Run) -> None:
         raise StudyError(
             "training.vllm is set, and vLLM is not installed; docs/gpu.md says how, or remove"
             " training.vllm"
-        )
-
-
-def checked_prompts(
-    run: Run, rows: list[dict[str, Any]], tokenizer: Any, data: Path, num_processes: int
-) -> list[dict[str, Any]]:
-    """Make the trainer's rows (prompt, question, answer), or say why they cannot be trained on."""
-    training = run.training
-    per_batch = training.generation_batch_size * num_processes // training.num_generations
-    if len(rows) < per_batch:
-        raise StudyError(
-            f"{data}: {len(rows)} questions, fewer than the {per_batch} prompts of a rollout batch;"
-            " enlarge data.train or lower training.per_device_train_batch_size"
-        )
-    chats = [student_chat(row["question"], run.prompt) for row in rows]
-    lengths = num_tokens(chats, tokenizer)
-    longest = max(range(len(rows)), key=lambda i: lengths[i])
-    if lengths[longest] > training.max_prompt_length:
-        raise StudyError(
-            f"{data}: question {rows[longest]['id']!r} makes a prompt of {lengths[longest]} tokens,"
-            f" over training.max_prompt_length = {training.max_prompt_length}; raise it or drop"
-            " the question"
-        )
-    return [
-        {"prompt": chat, "question": row["question"], "answer": row["answer"]}
-        for chat, row in zip(chats, rows, strict=True)
-    ]
-
-
-def check_context(run: Run, rows: list[dict[str, Any]], tokenizer: Any, config: Any) -> None:
-    """Refuse budgets that together exceed the model's positions, as student and as teacher."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not positions:
-        return
-    training = run.training
-    if training.max_prompt_length + training.max_completion_length > positions:
-        raise StudyError(
-            f"training.max_prompt_length + training.max_completion_length ="
-            f" {training.max_prompt_length} + {training.max_completion_length} exceed the"
-            f" {positions} positions of the model; lower one of them"
-        )
-    if run.guidance.enabled and run.teacher.backend == "self":
-        check_teacher_context(run, rows, tokenizer, positions)
-
-
-def check_teacher_context(
-    run: Run, rows: list[dict[str, Any]], tokenizer: Any, positions: int
-) -> None:
-    """Refuse a teacher whose prompt and budgets exceed its positions."""
-    prompt = load(run.teacher.prompt).select(run.teacher.behaviours)
-    asked = max(num_tokens([prompt.chat(row["question"], "") for row in rows], tokenizer))
-    budgets = run.training.max_completion_length, run.teacher.max_completion_length
-    if asked + sum(budgets) > positions:
-        raise StudyError(
-            f"the teacher's longest prompt, training.max_completion_length and"
-            f" teacher.max_completion_length = {asked} + {budgets[0]} + {budgets[1]} exceed the"
-            f" {positions} positions of its model; lower one of the two, show fewer exemplars"
-            " (teacher.behaviours) or shorten teacher.prompt"
         )
 
 
@@ -222,53 +163,6 @@ def build_trainer(
         )
     except ConnectionError as error:  # trl has waited for its server
         raise StudyError(f"training.vllm.server_base_url: {error} (docs/gpu.md)") from error
-
-
-def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, shown: int) -> Any:
-    """Return a callback that writes metrics and `shown` rollouts a batch, and a progress bar."""
-    from tqdm import tqdm
-    from transformers import TrainerCallback
-
-    metrics, rollouts = directory / "metrics.jsonl", directory / "rollouts.jsonl"
-    steps_per_batch = trainer.args.logging_steps
-
-    class Recorder(TrainerCallback):
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            """Drop what was written after the checkpoint that this run resumes from."""
-            for path in (metrics, rollouts):
-                rows = list(read_jsonl(path)) if path.exists() else []
-                write_jsonl(path, [row for row in rows if row["step"] <= state.global_step])
-            done = state.global_step // steps_per_batch
-            total = trainer.num_rollout_batches
-            self.bar = tqdm(total=total, initial=done, desc="train", unit="batch", miniters=1)
-            self.last = started
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
-            if "loss" not in logs:  # the summary at the end
-                return
-            now = time.perf_counter()
-            row = {"step": state.global_step, "rollout_batch": state.global_step // steps_per_batch}
-            row |= logs
-            row["completion_length"] = logs["completions/mean_length"]
-            row["time_step"] = now - self.last
-            row["time_update"] = row["time_step"] - logs["time_rollout"]
-            self.last = now
-            append(metrics, [row])
-            kept = sample(trainer.rollouts, shown)
-            append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
-            figures = ("student_reward", "reflection_rate", "student_length", "gamma")
-            self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
-            self.bar.update(row["rollout_batch"] - self.bar.n)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.bar.close()
-
-    return Recorder()
-
-
-def append(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def fingerprint(run: Run, model_dirs: list[Path], data: Path) -> str:

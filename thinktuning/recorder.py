@@ -1,0 +1,60 @@
+"""What a training in progress writes: a row of metrics a rollout batch, and some rollouts of it."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinktuning.files import read_jsonl, write_jsonl
+from thinktuning.rollouts import sample
+
+if TYPE_CHECKING:
+    from thinktuning.trainer import ThinkTuningTrainer
+
+
+def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, shown: int) -> Any:
+    """Return a callback that writes metrics and `shown` rollouts a batch, and a progress bar."""
+    from tqdm import tqdm
+    from transformers import TrainerCallback
+
+    metrics, rollouts = directory / "metrics.jsonl", directory / "rollouts.jsonl"
+    steps_per_batch = trainer.args.logging_steps
+
+    class Recorder(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Drop what was written after the checkpoint that this run resumes from."""
+            for path in (metrics, rollouts):
+                rows = list(read_jsonl(path)) if path.exists() else []
+                write_jsonl(path, [row for row in rows if row["step"] <= state.global_step])
+            done = state.global_step // steps_per_batch
+            total = trainer.num_rollout_batches
+            self.bar = tqdm(total=total, initial=done, desc="train", unit="batch", miniters=1)
+            self.last = started
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any, **_: Any) -> None:
+            if "loss" not in logs:  # the summary at the end
+                return
+            now = time.perf_counter()
+            row = {"step": state.global_step, "rollout_batch": state.global_step // steps_per_batch}
+            row |= logs
+            row["completion_length"] = logs["completions/mean_length"]
+            row["time_step"] = now - self.last
+            row["time_update"] = row["time_step"] - logs["time_rollout"]
+            self.last = now
+            append(metrics, [row])
+            kept = sample(trainer.rollouts, shown)
+            append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
+            figures = ("student_reward", "reflection_rate", "student_length", "gamma")
+            self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
+            self.bar.update(row["rollout_batch"] - self.bar.n)
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.bar.close()
+
+    return Recorder()
+
+
+def append(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
