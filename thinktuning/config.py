@@ -22,6 +22,7 @@ from thinktuning.answers import AnswerKind
 from thinktuning.behaviours import Behaviour
 from thinktuning.errors import StudyError, describe
 from thinktuning.models import Model
+from thinktuning.resources import Stages
 from thinktuning.schema import (
     Comparison,
     Evaluation,
@@ -29,7 +30,6 @@ from thinktuning.schema import (
     Judge,
     Method,
     Prompt,
-    Stages,
     Teacher,
     Training,
     Warmup,
