@@ -41,14 +41,16 @@ def test_no_commit_without_git(package, monkeypatch):
     assert provenance.commit() is None
 
 
-def test_the_commit_is_marked_when_tracked_files_differ(package):
+def test_the_commit_is_marked_when_tracked_files_of_the_package_differ(package):
     git(package.parent, "init")
+    (package.parent / "README.md").touch()
     git(package.parent, "add", ".")
     git(package.parent, "commit", "-m", "ours")
     git(package.parent, "tag", "-a", "v1", "-m", "a release is still named by its commit")
     head = git(package.parent, "rev-parse", "HEAD")
     assert provenance.commit() == head
     (package / "untracked").touch()
+    (package.parent / "README.md").write_text("a table that `make snapshot` has remade\n")
     assert provenance.commit() == head
     (package / "provenance.py").write_text("changed\n")
     assert provenance.commit() == f"{head}-dirty"

@@ -33,20 +33,24 @@ def collect() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Return the checkout's commit, with `-dirty` when tracked files differ from it.
+    """Return the checkout's commit, with `-dirty` when tracked files of the package differ from it.
 
-    A package that is installed within another project's checkout has none.
+    Others, such as documentation, make no result. A package that is installed within another
+    project's checkout has none.
     """
     path = Path(__file__)
     git = ["git", "-C", str(path.parent)]
     tracked = [*git, "ls-files", "--error-unmatch", path.name]
-    describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    changed = [*git, "diff", "--quiet", "HEAD", "--", "."]
     try:
         subprocess.run(tracked, capture_output=True, check=True)
-        found = subprocess.run(describe, capture_output=True, text=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+        is_dirty = subprocess.run(changed, capture_output=True).returncode != 0
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return head.stdout.strip() + "-dirty" * is_dirty
 
 
 def installed_version(package: str) -> str | None:
