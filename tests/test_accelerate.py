@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
+from extras import needs
 from openai_server import Server
 from safetensors.torch import load_file
 from test_train import solve
@@ -27,11 +27,7 @@ from thinktuning.files import read_jsonl, write_jsonl
 
 ROOT = Path(__file__).parents[1]
 HERE = Path(__file__).parent
-REQUIRED = os.environ.get("THINKTUNING_TEST_VLLM") == "1"  # there a missing DeepSpeed is a failure
-ZERO3 = pytest.mark.skipif(
-    not REQUIRED and not find_spec("deepspeed"),
-    reason="DeepSpeed is not installed: make test-vllm",
-)
+ZERO3 = needs("deepspeed")
 
 
 def command(distributed, num_processes, *arguments):

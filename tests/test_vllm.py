@@ -3,9 +3,7 @@
 Not run on a CPU: CUDA, server mode's weight sync (NCCL), several GPUs.
 """
 
-import importlib.util
 import math
-import os
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ import pytest
 import test_accelerate
 import torch
 import yaml
+from extras import needs
 from openai_server import Server
 from test_train import solve
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -29,14 +28,7 @@ from thinktuning.teacher import LocalTeacher
 from thinktuning.train import train
 from thinktuning.trainer import ThinkTuningTrainer
 
-REQUIRED = os.environ.get("THINKTUNING_TEST_VLLM") == "1"  # there a missing vLLM is a failure
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not REQUIRED and not importlib.util.find_spec("vllm"),
-        reason="vLLM is not installed: make test-vllm",
-    ),
-]
+pytestmark = [pytest.mark.slow, needs("vllm")]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,14 @@
+"""Tests of packages that only `make test-vllm` installs: there a missing one is a failure."""
+
+import os
+from importlib.util import find_spec
+
+import pytest
+
+REQUIRED = os.environ.get("THINKTUNING_TEST_VLLM") == "1"
+
+
+def needs(package):
+    """Return the mark of a test that skips where the package is not installed."""
+    missing = not REQUIRED and not find_spec(package)
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed: make test-vllm")
