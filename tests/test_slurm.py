@@ -143,6 +143,7 @@ def test_jobs_get_the_gpus_memory_and_time_of_the_study(cluster, study, tmp_path
         assert (memory, limit) == ("1234M", "17:00")
         details = slurm.output(cluster, "scontrol", "show", "job", number)
         assert re.search(r"TresPerJob=(gres:)?gpu:2\b", details), details
+        assert "NumNodes=1-1 " in details  # both on one node
     finally:
         process.kill()
         subprocess.run(["scancel", "--user=root"], env=cluster)

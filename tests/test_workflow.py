@@ -138,11 +138,12 @@ def test_training_on_several_gpus_goes_through_accelerate(
     assert f"gpu={gpus}" in done.stdout
     assert f"OMP_NUM_THREADS={9 // gpus} " in done.stdout  # each process's part of the job's cores
     if gpus == 1:
-        assert command.startswith("thinktuning train ")
+        assert command.startswith("python -m thinktuning.gpus 1 thinktuning train ")
     else:
         assert re.match(
-            r"accelerate launch --main_process_port 0 --config_file \S+/accelerate/fsdp2.yaml "
-            r"--num_processes 4 -m thinktuning.cli train --config ",
+            r"python -m thinktuning.gpus 4 accelerate launch --main_process_port 0 "
+            r"--config_file \S+/accelerate/fsdp2.yaml --num_processes 4 "
+            r"-m thinktuning.cli train --config ",
             command,
         )
 
