@@ -19,6 +19,7 @@ from trl import GRPOTrainer
 
 from thinktuning import Guidance, Schedule, SelfTeacher, ThinkTuningConfig, ThinkTuningTrainer
 from thinktuning.feedback import Feedback
+from thinktuning.train import keep_loss_in_float32
 
 TUTOR = "system: You are a tutor.\nuser: '{question} / {response}'\n"
 
@@ -75,7 +76,7 @@ def main():
             use_cpu=True,
             report_to="none",
             disable_tqdm=True,
-            bf16=False,
+            bf16=tuning == "bf16",
             gradient_checkpointing=False,
             save_strategy="no",
             per_device_train_batch_size=int(batch),
@@ -98,6 +99,16 @@ def main():
         teacher=Tutor(max_completion_length=4),
         peft_config=peft_config,
     )
+    keep_loss_in_float32(trainer)
+    log_probabilities = trainer._get_per_token_logps_and_entropies
+    dtypes = set()
+
+    def recorded(*args, **kwargs):
+        result = log_probabilities(*args, **kwargs)
+        dtypes.add(str(result[0].dtype))
+        return result
+
+    trainer._get_per_token_logps_and_entropies = recorded
     trainer.train()
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # of all shards
     if trainer.accelerator.is_main_process:
@@ -105,6 +116,7 @@ def main():
             "weights": {name: weight.tolist() for name, weight in weights.items()},
             "log": [row for row in trainer.state.log_history if "loss" in row],
             "rollouts": [asdict(rollout) for rollout in trainer.rollouts],
+            "dtypes": sorted(dtypes),
             "num_processes": trainer.accelerator.num_processes,
             "backend": trainer.accelerator.distributed_type.value,
             "num_held": sum(num_held(weight) for weight in trainer.model.parameters()),

@@ -110,6 +110,12 @@ def test_two_processes_equal_one(trained, distributed, loss_type, tuning):
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("distributed", ["ddp", "fsdp2", pytest.param("zero3", marks=ZERO3)])
+def test_log_probabilities_stay_float32_in_bfloat16(trained, distributed):
+    assert trained(distributed, 2, "dapo", "bf16")["dtypes"] == ["torch.float32"]
+
+
 @pytest.fixture
 def job(likely_eos, tmp_path):
     """Write a job's files; returns the stage's arguments, but for its output."""

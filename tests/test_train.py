@@ -232,7 +232,7 @@ def test_a_checkpoint_of_another_configuration_is_not_resumed(job, tmp_path):
     saved = directory / "checkpoint-4"
     saved.mkdir()
     (saved / "trainer_state.json").write_text("{}")
-    assert prepare_checkpoints(directory, one) == saved
+    assert prepare_checkpoints(directory, one) == str(saved)
     assert prepare_checkpoints(directory, other) is None
     assert not saved.exists()
 

@@ -44,9 +44,12 @@ def data(tmp_path):
     return path
 
 
-def test_vllm_evaluates_as_transformers_does(lively, data, tmp_path, request):
+def test_vllm_evaluates_as_transformers_does(lively, data, tmp_path, request, monkeypatch):
+    import vllm.envs
+
     study = load_study(request.config.rootpath / "config.yaml")
     run = study.eval_config("zero_shot", None, "chain_sum")
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
     kept = {}
     for backend in ("hf", "vllm"):
         changes = {"backend": backend, "temperature": 0, "max_gen_toks": 40}
@@ -56,11 +59,12 @@ def test_vllm_evaluates_as_transformers_does(lively, data, tmp_path, request):
         one = run.model_copy(update={"num_samples": 1, "evaluation": evaluation})
         evaluate(one, lively, data, tmp_path / backend)
         kept[backend] = list(read_jsonl(tmp_path / backend / "samples.jsonl"))
-    for hf, vllm in zip(kept["hf"], kept["vllm"], strict=True):
+    for expected, row in zip(kept["hf"], kept["vllm"], strict=True):
         # vLLM holds back the bytes of a character that the limit cuts
-        assert hf.pop("text").rstrip("\ufffd") == vllm.pop("text").rstrip("\ufffd")
-        assert hf == vllm
+        assert row.pop("text").rstrip("\ufffd") == expected.pop("text").rstrip("\ufffd")
+        assert row == expected
     assert {row["finish_reason"] for row in kept["hf"]} == {"stop", "length"}
+    assert not vllm.envs.VLLM_USE_FLASHINFER_SAMPLER  # it would be compiled on a GPU
 
 
 @pytest.fixture
@@ -109,6 +113,20 @@ def test_training_rolls_out_with_vllm_and_teaches(likely_eos, data, tmp_path, st
             assert absent.nonzero().flatten().tolist() == list(range(start, end))
     taught = [row for row in read_jsonl(tmp_path / "run/rollouts.jsonl") if row["taught"]]
     assert all(row["text"].startswith(row["student_text"]) for row in taught)
+
+
+def test_training_seeds_sample_differently(lively, tmp_path, study):
+    """Though the engine seeds the process in which it starts."""
+    data = tmp_path / "questions.jsonl"
+    write_jsonl(data, [{"id": f"q{i}", "question": "What?", "answer": "4"} for i in range(4)])
+    study["training"]["max_steps"] = 2
+    texts = []
+    for seed in (0, 1):
+        run = parse_study(study, "test").run_config("grpo", seed)
+        train(run, lively, data, tmp_path / str(seed))
+        texts.append([row["text"] for row in read_jsonl(tmp_path / f"{seed}/rollouts.jsonl")])
+    assert len(set(texts[0])) > 1
+    assert not set(texts[0]) & set(texts[1])
 
 
 @pytest.mark.parametrize("model", ["likely_eos", "lively"])

@@ -4,6 +4,7 @@ Both sample as the study says: of the model's own generation config they keep th
 turn and, as trl does, neither temperature nor top_k, top_p and repetition penalty.
 """
 
+import os
 from collections import defaultdict, deque
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +75,8 @@ def recording_vllm(model_dir: Path, evaluation: Evaluation) -> Any:
             "evaluation.backend is vllm, which is not installed; docs/gpu.md says how, or set"
             " evaluation.backend: hf"
         )
+    # its sampler for top-k and top-p, which are not used here, is compiled, where there is an nvcc
+    os.environ.setdefault("VLLM_USE_FLASHINFER_SAMPLER", "0")
     from lm_eval.api.model import CacheHook
     from lm_eval.models.vllm_causallms import VLLM
 

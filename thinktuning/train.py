@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from thinktuning.grading import Grader
 from thinktuning.limits import check_context, check_teacher_context, checked_prompts
 from thinktuning.questions import read_questions
 from thinktuning.recorder import recorder
+
+# How long a process waits for another: rank 0 alone writes checkpoints and may wait for a server.
+PATIENCE = timedelta(hours=2)
 
 if TYPE_CHECKING:
     from thinktuning.teacher import Teacher
@@ -44,32 +48,38 @@ def train(
     import torch
     import transformers
     from accelerate import PartialState
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, set_seed
+    from accelerate.utils import broadcast_object_list, set_seed
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     check_vllm(run)
     rows = read_questions(data, run.answer_kind)
     base.check(model_dir, f"--model {model_dir}")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    processes = PartialState(cpu=not torch.cuda.is_available())
+    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
     prompts = checked_prompts(run, rows, tokenizer, data, processes.num_processes)
     check_context(run, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     teacher = build_teacher(run, rows, teacher_dir)
     checkpoints = output / "checkpoints"
     weights = [model_dir, *([teacher_dir] if teacher_dir else [])]
-    with processes.main_process_first():
-        resume_from = prepare_checkpoints(checkpoints, fingerprint(run, weights, data))
+    resume_from = [None]  # one process looks, since it also removes what is not this job's
+    if processes.is_main_process:
+        resume_from = [prepare_checkpoints(checkpoints, fingerprint(run, weights, data))]
+    broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()
     set_seed(run.seed)
     started = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         trainer = build_trainer(run, model, tokenizer, prompts, grader, teacher, checkpoints)
+        keep_loss_in_float32(trainer)
+        if run.training.vllm:  # which has seeded this process anew, and draws its seeds here
+            set_seed(run.seed, device_specific=True)
         trainer.remove_callback(transformers.ProgressCallback)
         if processes.is_main_process:
             trainer.add_callback(
                 recorder(trainer, checkpoints, started, run.training.rollouts_per_step)
             )
-        trainer.train(resume_from_checkpoint=str(resume_from) if resume_from else None)
+        trainer.train(resume_from_checkpoint=resume_from[0])
     save_model(run, trainer, checkpoints / "model")
     if processes.is_main_process:
         publish(run, checkpoints, output)
@@ -165,6 +175,20 @@ def build_trainer(
         raise StudyError(f"training.vllm.server_base_url: {error} (docs/gpu.md)") from error
 
 
+def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
+    """Let FSDP2 compute in bfloat16, but not round log-probabilities and sums of gradients to it.
+
+    Accelerate's policy for `bf16` casts what the model returns, the log-probabilities that trl's
+    head has computed in float32 among them. Under DDP and on one GPU they stay float32.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin and trainer.args.bf16:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+
+
 def fingerprint(run: Run, model_dirs: list[Path], data: Path) -> str:
     """Identify a job by its configuration, its models' weights and its data."""
     digest = hashlib.sha256(to_json(run).encode())
@@ -174,7 +198,7 @@ def fingerprint(run: Run, model_dirs: list[Path], data: Path) -> str:
     return digest.hexdigest()
 
 
-def prepare_checkpoints(directory: Path, job: str) -> Path | None:
+def prepare_checkpoints(directory: Path, job: str) -> str | None:
     """Return this job's last complete checkpoint; remove incomplete and other jobs' ones."""
     mark = directory / "job"
     if directory.exists() and (not mark.exists() or mark.read_text() != job):
@@ -187,7 +211,7 @@ def prepare_checkpoints(directory: Path, job: str) -> Path | None:
     for path in found:
         if path not in complete:
             shutil.rmtree(path)
-    return complete[-1] if complete else None
+    return str(complete[-1]) if complete else None
 
 
 def save_model(run: Run, trainer: "ThinkTuningTrainer", directory: Path) -> None:
