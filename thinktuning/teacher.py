@@ -60,7 +60,10 @@ class LocalTeacher:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = AutoModelForCausalLM.from_pretrained(directory, dtype="auto").to(device)
-        return cls(model, AutoTokenizer.from_pretrained(directory), **settings)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        if tokenizer.pad_token is None:  # Llama's has none; what it pads is masked
+            tokenizer.pad_token = tokenizer.eos_token
+        return cls(model, tokenizer, **settings)
 
     def generate(self, chats: list[Chat]) -> list[str | None]:
         if self.model is None:
