@@ -1,5 +1,7 @@
 """The doctor: what it finds on machines that this one is not, and what it says to do."""
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,12 +192,27 @@ def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):
     assert by_check(needs.models(package))["base"].status == "problem"
 
 
-def test_a_model_in_the_cache(tmp_path, monkeypatch):
+def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
+    """Not its config.json alone, which is all that `thinktuning plan` fetches."""
     snapshot = tmp_path / "models--a--b" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert needs.hub("base", "a/b", COMMIT, "results/models/base").status == "ok"
+
+    def look():
+        return needs.hub("base", "a/b", COMMIT, "results/models/base")
+
+    shutil.copy(tiny_model_dir / "config.json", snapshot)
+    for name in ("tokenizer.json", "model.safetensors"):
+        assert look().status == "problem"
+        assert look().found == f"{needs.ABSENT}the weights or the tokenizer of a/b"
+        shutil.copy(tiny_model_dir / name, snapshot)
+    assert look().status == "ok"
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert look().status == "problem"  # a shard is missing
+    data = tmp_path / "datasets--a--b" / "snapshots" / COMMIT
+    data.mkdir(parents=True)
+    assert needs.hub("data", "a/b", COMMIT, "train.jsonl", "dataset").status == "ok"
 
 
 def test_servers():

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from thinktuning.base import required
 from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
@@ -130,10 +131,20 @@ def hub(name: str, repo: str, revision: str, made: str, repo_type: str | None = 
     """
     if Path(made).exists():
         return Finding(name, "ok", f"{repo} is in {made}")
-    if cached(repo, revision, repo_type):
+    directory = cached(repo, revision, repo_type)
+    if directory and (repo_type == "dataset" or is_complete(directory)):
         return Finding(name, "ok", f"{repo} is in the cache")
+    found = f"{ABSENT}{'the weights or the tokenizer of ' if directory else ''}{repo}"
     mend = f"where there is a network: snakemake {made} --configfile STUDY"
-    return Finding(name, "problem" if offline() else "warning", f"{ABSENT}{repo}", mend)
+    return Finding(name, "problem" if offline() else "warning", found, mend)
+
+
+def is_complete(model: Path) -> bool:
+    """Tell whether a model's directory has weights and a tokenizer; `plan` fetches neither."""
+    try:
+        return bool(list(required(model, "")))
+    except StudyError:
+        return False
 
 
 def offline() -> bool:
