@@ -2,8 +2,10 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,8 +190,19 @@ def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):
     Path("results/models/base").mkdir(parents=True)
     assert by_check(needs.examine(wanted))["base"].status == "ok"
 
-    package = study(model={"source": "package", "package": "no_such", "gguf_file": "x.gguf"})
-    assert by_check(needs.models(package))["base"].status == "problem"
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ({"source": "package", "package": "no_such", "gguf_file": "x.gguf"}, "there is no package"),
+        ({"source": "package", "package": "foo.bar", "gguf_file": "x.gguf"}, "there is no package"),
+        ({"source": "package", "package": "torch", "gguf_file": "x.gguf"}, "torch has no x.gguf"),
+        ({"source": "hub", "repo": "a/b/c", "revision": COMMIT}, "'a/b/c' cannot be the name"),
+    ],
+)
+def test_models_that_nothing_can_be(model, found):
+    base = by_check(needs.examine(study(model=model)))["base"]
+    assert base.status == "problem" and found in base.found and base.mend
 
 
 def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
@@ -226,6 +239,30 @@ def test_servers():
         endpoint["base_url"] = server.url
         (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
     assert found.status == "warning" and "OPENAI_API_KEY" in found.mend
+
+
+@pytest.mark.parametrize("url", ["http://localhost:port/v1", "http://my host/v1", "http://[::1/v1"])
+def test_servers_without_an_address(url):
+    endpoint = {"base_url": url, "model": "tutor"}
+    (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
+    assert found.status == "warning" and "correct its base_url" in found.mend
+
+
+def test_a_server_that_does_not_speak_http():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(1000)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        endpoint = {"base_url": f"http://127.0.0.1:{listening.getsockname()[1]}", "model": "tutor"}
+        (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
+        thread.join()
+    assert found.status == "warning" and "SSH-2.0" in found.found
 
 
 def test_a_problem_is_the_exit_code(monkeypatch, capsys):

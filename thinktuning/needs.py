@@ -6,12 +6,12 @@ The second half of `thinktuning doctor STUDY`.
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from thinktuning.base import required
+from thinktuning.base import find_packaged, required
 from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
@@ -34,12 +34,12 @@ def examine(study: Study | None) -> list[Finding]:
     return [*memory(jobs), disk(jobs), *fetched, token(missing), network(), *servers(study)]
 
 
-def estimates(study: Study | None) -> list[Job]:
+def estimates(study: Study) -> list[Job]:
     """Return `thinktuning plan`'s jobs; none where the model's configuration is not here."""
-    model = study.model if study else None
-    if study is None or (isinstance(model, HubModel) and not cached(model.repo, model.revision)):
-        return []
+    model = study.model
     try:
+        if isinstance(model, HubModel) and not cached(model.repo, model.revision):
+            return []
         return estimate(study)
     except StudyError:  # whatever it lacks has a row of its own
         return []
@@ -73,9 +73,13 @@ def disk(jobs: Sequence[Job]) -> Finding:
 
 
 def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | None:
-    """Return where the hub's cache has a repository at a commit; None if it has not."""
+    """Return where the hub's cache has a repository at a commit; None if it has not.
+
+    Raises:
+        StudyError: no repository can be called that.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(
@@ -83,6 +87,8 @@ def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | Non
         )
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError:
+        raise StudyError(f"{repo!r} cannot be the name of a repository") from None
     return Path(found)
 
 
@@ -95,10 +101,7 @@ def models(study: Study) -> Iterator[Finding]:
             case PathModel():
                 yield local(name, Path(model.path), "correct the path")
             case PackageModel():
-                there = find_spec(model.package) is not None
-                found = model.package if there else f"{model.package} is not installed"
-                mend = "" if there else f"install the package that has {model.gguf_file}"
-                yield Finding(name, "ok" if there else "problem", found, mend)
+                yield packaged(name, model)
 
 
 def questions(study: Study) -> Iterator[Finding]:
@@ -117,6 +120,16 @@ def questions(study: Study) -> Iterator[Finding]:
                 yield hub(name, part.repo, part.revision, "results/data/train.jsonl", "dataset")
 
 
+def packaged(name: str, model: PackageModel) -> Finding:
+    """Tell whether a package is installed and has the model's file."""
+    try:
+        find_packaged(model)
+    except StudyError as error:
+        found, _, mend = str(error).partition("; ")
+        return Finding(name, "problem", found, mend or "name one of these")
+    return Finding(name, "ok", f"{model.package} has {model.gguf_file}")
+
+
 def local(name: str, path: Path, mend: str) -> Finding:
     """Tell whether a path of the study exists."""
     if path.exists():
@@ -131,7 +144,10 @@ def hub(name: str, repo: str, revision: str, made: str, repo_type: str | None = 
     """
     if Path(made).exists():
         return Finding(name, "ok", f"{repo} is in {made}")
-    directory = cached(repo, revision, repo_type)
+    try:
+        directory = cached(repo, revision, repo_type)
+    except StudyError as error:
+        return Finding(name, "problem", str(error), "OWNER/NAME, as in its address on the hub")
     if directory and (repo_type == "dataset" or is_complete(directory)):
         return Finding(name, "ok", f"{repo} is in the cache")
     found = f"{ABSENT}{'the weights or the tokenizer of ' if directory else ''}{repo}"
@@ -187,7 +203,7 @@ def servers(study: Study) -> Iterator[Finding]:
             urlopen(url, timeout=5).close()
         except HTTPError as error:  # it is up, and asks for a key, say
             yield Finding(name, "warning", f"{url}: {error}", "check OPENAI_API_KEY and the path")
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:  # away, no HTTP, no address
             mend = "start it before the training (docs/gpu.md), or correct its base_url"
             yield Finding(name, "warning", f"{url}: {error}", mend)
         else:
