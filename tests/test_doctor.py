@@ -16,6 +16,7 @@ from openai_server import Server
 
 from thinktuning import cli, doctor, needs
 from thinktuning.config import Study, parse_study
+from thinktuning.jobs import Job
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -156,11 +157,11 @@ def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, mon
         machine([(1, total)])
         assert max(trained, key=lambda job: job.gpu_memory_gb).method in [
             finding.found.split(":")[0]
-            for finding in needs.memory(jobs)
+            for finding in needs.gpu_memory(jobs)
             if finding.status == status
         ]
     machine()
-    assert list(needs.memory(jobs)) == []
+    assert list(needs.gpu_memory(jobs)) == []
 
     taken = sum(job.disk_gb for job in jobs)
     for free, status in ((0.9 * taken, "warning"), (1.1 * taken, "ok")):
@@ -168,6 +169,33 @@ def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, mon
         monkeypatch.setattr(needs.shutil, "disk_usage", lambda _, usage=usage: usage)
         assert needs.disk(jobs).status == status
     assert needs.disk([]).status == "warning"  # a few MB
+
+
+@pytest.mark.parametrize(
+    ("stage", "cores", "mem_mb", "total", "statuses"),
+    [  # of jobs that each take 4,000 MiB
+        ("train", 1, 6000, 5000, ["ok"]),
+        ("train", 1, 6000, 3900, ["warning"]),
+        ("train", 2, 6000, 7000, ["warning"]),  # two of three seeds at a time
+        ("train", 8, 6000, 13000, ["ok"]),  # three, and there are no more
+        ("train", 1, 3900, 5000, ["ok", "warning"]),
+        ("base", 8, 6000, 5000, ["ok"]),  # the warm-up waits for the model
+    ],
+)
+def test_host_memory(monkeypatch, stage, cores, mem_mb, total, statuses):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    memory = SimpleNamespace(total=total * 2**20)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    asks = study(resources={stage: {"mem_mb": mem_mb}})
+    found = list(needs.host_memory(asks, [Job(stage, "", 3, host_memory_mb=4000)]))
+    assert [finding.status for finding in found] == statuses
+    mends = [finding.mend for finding in found if finding.mend]
+    if total < 4000:
+        assert mends == ["a smaller batch or model, or a machine with more"]
+    elif mem_mb < 4000:
+        assert mends == ["raise it to 6000"]
+    elif "warning" in statuses:
+        assert mends == ["snakemake --resources mem_mb=7000 lets fewer run together"]
 
 
 def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):

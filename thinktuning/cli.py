@@ -40,8 +40,8 @@ workflow wrote, e.g. results/runs/grpo/seed0/config.json, and can be run by hand
 
 DOCTOR = """\
 Looks at Python, the packages and their versions, CUDA and the GPUs, vLLM, disk, the hub's token and
-cache, and says what to do about each finding. With a study also at what that study needs: GPUs and
-their memory, its models and questions, its servers.
+cache, and says what to do about each finding. With a study also at what that study needs: GPUs,
+memory, its models and questions, its servers.
 
     ok        in order
     warning   may stop the study, or must be done before it, e.g. starting a server

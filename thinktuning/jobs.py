@@ -100,6 +100,12 @@ def estimate(study: Study, results: Path | None = None) -> list[Job]:
     return jobs
 
 
+def suggested_mem_mb(jobs: Sequence[Job]) -> int:
+    """Return what jobs should ask for: half as much again as the largest is estimated to take."""
+    memory = 1.5 * max(job.host_memory_mb for job in jobs)
+    return max(2000, -(-int(memory) // 500) * 500)
+
+
 # --- lengths --------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from thinktuning.base import find_packaged, required
 from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
-from thinktuning.jobs import Job, estimate
+from thinktuning.jobs import MIB, Job, estimate, suggested_mem_mb
 from thinktuning.models import HubModel, PackageModel, PathModel
 from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
 
@@ -31,7 +31,8 @@ def examine(study: Study | None) -> list[Finding]:
     jobs = estimates(study)
     fetched = list(dict.fromkeys([*models(study), *questions(study)]))  # a repository once
     missing = any(finding.found.startswith(ABSENT) for finding in fetched)
-    return [*memory(jobs), disk(jobs), *fetched, token(missing), network(), *servers(study)]
+    memory = [*gpu_memory(jobs), *host_memory(study, jobs)]
+    return [*memory, disk(jobs), *fetched, token(missing), network(), *servers(study)]
 
 
 def estimates(study: Study) -> list[Job]:
@@ -45,7 +46,7 @@ def estimates(study: Study) -> list[Job]:
         return []
 
 
-def memory(jobs: Sequence[Job]) -> Iterator[Finding]:
+def gpu_memory(jobs: Sequence[Job]) -> Iterator[Finding]:
     """Compare what each training is estimated to take with a GPU's memory."""
     import torch
 
@@ -58,6 +59,32 @@ def memory(jobs: Sequence[Job]) -> Iterator[Finding]:
             short = job.gpu_memory_gb > total
             mend = "gradient_checkpointing, a smaller batch, lora, or more GPUs with fsdp2"
             yield Finding("GPU memory", "warning" if short else "ok", found, mend if short else "")
+
+
+def host_memory(study: Study, jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Compare what each stage's jobs are estimated to take with the machine, and with `mem_mb`.
+
+    Snakemake runs as many jobs together as their threads leave it cores for.
+    """
+    import psutil
+
+    total = psutil.virtual_memory().total / MIB
+    for stage in dict.fromkeys(job.stage for job in jobs):
+        of_stage = [job for job in jobs if job.stage == stage]
+        given = getattr(study.resources, stage)
+        needed = max(job.host_memory_mb for job in of_stage)
+        cores = 1 if stage == "base" or given.gpu else os.cpu_count() or 1
+        together = min(sum(job.jobs for job in of_stage), max(1, cores // given.threads))
+        found = f"{stage}: {together} at a time, each about {needed / 1024:.1f} of"
+        found += f" {total / 1024:.0f} GiB"
+        mend = "a smaller batch or model, or a machine with more"
+        if needed <= total:
+            mend = f"snakemake --resources mem_mb={total:.0f} lets fewer run together"
+        short = together * needed > total
+        yield Finding("memory", "warning" if short else "ok", found, mend if short else "")
+        if given.mem_mb < needed:
+            found = f"resources.{stage}.mem_mb is {given.mem_mb}; a job takes about {needed:.0f}"
+            yield Finding("memory", "warning", found, f"raise it to {suggested_mem_mb(of_stage)}")
 
 
 def disk(jobs: Sequence[Job]) -> Finding:

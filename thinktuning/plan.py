@@ -12,7 +12,7 @@ from typing import Any
 
 from thinktuning.config import Study
 from thinktuning.costs import GPUS
-from thinktuning.jobs import Job, estimate, lengths
+from thinktuning.jobs import Job, estimate, lengths, suggested_mem_mb
 
 
 def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
@@ -21,8 +21,7 @@ def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
     for stage in ("base", "train", "evaluate"):
         found = [job for job in jobs if job.stage == stage]
         given = getattr(study.resources, stage)
-        memory = 1.5 * max(job.host_memory_mb for job in found)
-        values = {"threads": given.threads, "mem_mb": max(2000, -(-int(memory) // 500) * 500)}
+        values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
         runtime = given.runtime
         if given.gpu:
             hours = max(job.longest_gpu_hours[gpu] for job in found)
