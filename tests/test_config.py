@@ -21,6 +21,7 @@ from thinktuning.config import (
     load_study,
     parse_study,
     read_config,
+    read_yaml,
     to_json,
 )
 from thinktuning.errors import StudyError
@@ -353,9 +354,9 @@ def test_a_wrong_value_is_refused_with_its_path(path, value, expected):
     assert refusal(path, value).startswith(expected)
 
 
-@pytest.mark.parametrize(("value", "found"), [(None, "NoneType"), (["seeds"], "list")])
-def test_a_study_that_is_no_mapping(value, found):
-    assert message(value) == f"study.yaml: expected a mapping of keys, found {found}"
+def test_a_study_that_is_no_mapping():
+    assert message(["seeds"]) == "study.yaml: expected a mapping of keys, found list"
+    assert message(None).startswith("study.yaml: is empty")
 
 
 def test_a_missing_file():
@@ -371,6 +372,28 @@ def test_invalid_yaml_names_the_line(tmp_path):
     path.write_bytes(b"name: \xff\n")
     with pytest.raises(StudyError, match="is not valid YAML"):
         load_study(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods:\n  a: {}\n  b: {}\n  a: {}\n", "the key 'a' a second time; (?s:.*)line 4"),
+        ("a: 1\n'a': 2\n", "found the key 'a' a second time"),
+        ("name: 2024-99-99\n", "month must be in 1..12"),
+        ("[" * 5000, "recursion"),
+    ],
+)
+def test_yaml_that_python_cannot_hold(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=rf"study\.yaml: is not valid YAML: (?s:.*){message}"):
+        read_yaml(path)
+
+
+def test_an_anchor_may_be_merged_and_its_keys_replaced(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n")
+    assert read_yaml(path)["c"] == {"x": 3, "y": 4}
 
 
 # --- what each job receives -----------------------------------------------------------------------

@@ -289,6 +289,8 @@ def parse_study(values: dict[str, Any], where: str) -> Study:
     Raises:
         StudyError: one line for each mistake, with the key's path.
     """
+    if values is None:
+        raise StudyError(f"{where}: is empty; a study is a copy of config.yaml, edited")
     if not isinstance(values, dict):
         raise StudyError(f"{where}: expected a mapping of keys, found {type(values).__name__}")
     try:
@@ -302,13 +304,32 @@ def load_study(path: str | Path) -> Study:
     return parse_study(read_yaml(path), str(path))
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in found:
+                raise yaml.composer.ComposerError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"found the key {key.value!r} a second time; rename or remove one",
+                    key.start_mark,
+                )
+            found.add(name)
+        return node
+
+
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file; a `StudyError` names the file and the line of a fault."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError
         raise StudyError(f"{path}: is not valid YAML: {error}") from None
 
 
