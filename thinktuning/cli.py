@@ -84,6 +84,8 @@ def plan(arguments: argparse.Namespace) -> None:
         raise StudyError(f"--write: {written} exists; remove it or name another file")
     study = load_study(arguments.study)
     if known := arguments.model_config:
+        if not known.is_file():
+            raise StudyError(f"--model-config: there is no file {known}")
         study = study.model_copy(update={"model": PathModel(source="path", path=str(known))})
     show(study, arguments.results, arguments.gpu, arguments.json, written)
 
