@@ -447,6 +447,22 @@ def test_an_override_is_merged_at_every_depth():
     assert study.guidance.schedule.init == 0.4
 
 
+def test_another_source_replaces_the_teachers_model():
+    values = edited("teacher.backend", "model")
+    values["teacher"]["model"] = {"source": "path", "path": "tutor"}
+    hub = {"source": "hub", "repo": "a/b", "revision": "0" * 40}
+    values["methods"]["thinktuning"] = {"teacher": {"model": hub}}
+    values["methods"]["grpo"] = {"teacher": {"model": {"path": "other"}}}
+    study = parse_study(values, "study.yaml")
+    assert study.run_config("thinktuning", 0).teacher.model.model_dump() == hub
+    assert study.run_config("grpo", 0).teacher.model.path == "other"
+
+    values["methods"]["grpo"] = {"teacher": {"backend": "self"}}
+    assert "remove one; in a method, model: null removes the study's" in message(values)
+    values["methods"]["grpo"]["teacher"]["model"] = None
+    assert parse_study(values, "study.yaml").run_config("grpo", 0).teacher.model is None
+
+
 def test_eval_config_has_the_methods_prompt_and_the_tasks_samples():
     study = parse_study(edited("tasks.long_sums.num_samples", 3), "study.yaml")
     run = study.eval_config("zero_shot_reflect", None, "long_sums")

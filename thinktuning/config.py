@@ -272,7 +272,12 @@ class Study(Section):
 
 
 def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `override` laid over it; the schema refuses unknown keys later."""
+    """Return `base` with `override` laid over it; the schema refuses unknown keys later.
+
+    Another `source` (of `teacher.model`) has other keys: it replaces the section.
+    """
+    if "source" in base and override.get("source", base["source"]) != base["source"]:
+        return override
     merged = dict(base)
     for key, value in override.items():
         nested = isinstance(value, dict) and isinstance(base.get(key), dict)
