@@ -301,6 +301,7 @@ def test_every_mistake_is_listed():
             {"zeroshot": {"chain_sum": [1, 2]}},
             "comparison.expected names the method 'zeroshot'",
         ),
+        ("tasks.mean", TASK, "tasks.mean: rename it; in `comparison`, mean is that of the tasks"),
         ("judge", {"backend": "openai"}, "judge: backend: openai needs the section judge.openai"),
         ("judge", {"backend": "self"}, "judge.backend: Input should be 'model' or 'openai'"),
         ("evaluation.temperature", 0, "evaluation.temperature = 0 gives the same answer"),

@@ -161,7 +161,9 @@ class Study(Section):
         return self
 
     def _check_references(self) -> None:
-        """Refuse names in `published` and `expected` that the study does not have."""
+        """Refuse names in `published` and `expected` that the study does not have, or has twice."""
+        if "mean" in self.tasks:
+            raise ValueError("tasks.mean: rename it; in `comparison`, mean is that of the tasks")
         known = {"method": set(self.methods), "task": {*self.tasks, "mean"}}
         found = []
         for method, baselines in self.comparison.published.items():
