@@ -233,6 +233,26 @@ def test_models_that_nothing_can_be(model, found):
     assert base.status == "problem" and found in base.found and base.mend
 
 
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (
+            {"generator": "chain_summ"},
+            "generator: reasoning_gym has no 'chain_summ', but chain_sum",
+        ),
+        ({"params": {"min_termz": 2}}, "params: chain_sum refuses {'min_termz': 2}"),
+    ],
+)
+def test_questions_that_nothing_generates(changes, found):
+    train = yaml.safe_load((ROOT / "config.yaml").read_text())["data"]["train"] | {"size": 9}
+    assert train["generator"] == "chain_sum"
+    sources = {"source": "concat", "parts": {"good": train, "bad": train | changes}}
+    rows = by_check(needs.questions(study(data={"train": sources})))
+    assert rows["data.train.parts.good"].status == "ok"
+    assert rows["data.train.parts.bad"].status == "problem"
+    assert f"data.train.parts.bad.{found}" in rows["data.train.parts.bad"].found
+
+
 def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
     """Not its config.json alone, which is all that `thinktuning plan` fetches."""
     snapshot = tmp_path / "models--a--b" / "snapshots" / COMMIT

@@ -16,8 +16,15 @@ from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
 from thinktuning.jobs import MIB, Job, estimate, suggested_mem_mb
+from thinktuning.loading import generate
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
+from thinktuning.sources import (
+    ConcatSource,
+    HubSource,
+    JsonlSource,
+    ReasoningGymSource,
+    Source,
+)
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs
 ABSENT = "not in the cache: "
@@ -132,19 +139,34 @@ def models(study: Study) -> Iterator[Finding]:
 
 
 def questions(study: Study) -> Iterator[Finding]:
-    """Look for the files and data sets of the questions."""
+    """Look for the files, data sets and generators of the questions."""
 
-    def parts(source: Source) -> list[Source]:
-        return list(source.parts.values()) if isinstance(source, ConcatSource) else [source]
+    def parts(key: str, source: Source) -> dict[str, Source]:
+        if isinstance(source, ConcatSource):
+            return {f"{key}.parts.{name}": part for name, part in source.parts.items()}
+        return {key: source}
 
-    named = {"data.train": study.data.train}
-    named |= {f"tasks.{name}.data": task.data for name, task in study.tasks.items()}
-    for name, source in named.items():
-        for part in parts(source):
-            if isinstance(part, JsonlSource):
-                yield local(name, Path(part.path), "correct the path, or fetch the file")
-            elif isinstance(part, HubSource):
-                yield hub(name, part.repo, part.revision, "results/data/train.jsonl", "dataset")
+    named = parts("data.train", study.data.train)
+    for name, task in study.tasks.items():
+        named |= parts(f"tasks.{name}.data", task.data)
+    for key, source in named.items():
+        match source:
+            case JsonlSource():
+                yield local(key, Path(source.path), "correct the path, or fetch the file")
+            case HubSource():
+                made = "results/data/train.jsonl"
+                yield hub(key, source.repo, source.revision, made, "dataset")
+            case ReasoningGymSource():
+                yield generated(key, source)
+
+
+def generated(key: str, source: ReasoningGymSource) -> Finding:
+    """Tell whether reasoning_gym generates such problems, by the first of them."""
+    try:
+        next(generate(source, key), None)
+    except StudyError as error:
+        return Finding(key, "problem", str(error), "correct it")
+    return Finding(key, "ok", f"reasoning_gym has {source.generator}")
 
 
 def packaged(name: str, model: PackageModel) -> Finding:
