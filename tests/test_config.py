@@ -21,10 +21,10 @@ from thinktuning.config import (
     load_study,
     parse_study,
     read_config,
-    read_yaml,
     to_json,
 )
 from thinktuning.errors import StudyError
+from thinktuning.files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]

@@ -15,12 +15,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from thinktuning.answers import AnswerKind
 from thinktuning.behaviours import Behaviour
 from thinktuning.errors import StudyError, describe
+from thinktuning.files import read_yaml
 from thinktuning.models import Model
 from thinktuning.resources import Stages
 from thinktuning.schema import (
@@ -309,35 +309,6 @@ def parse_study(values: dict[str, Any], where: str) -> Study:
 def load_study(path: str | Path) -> Study:
     """Read and validate a study file."""
     return parse_study(read_yaml(path), str(path))
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that a mapping has twice, of which YAML would take the last."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        found = set()
-        for key, _ in node.value:
-            name = key.tag, str(key.value)
-            if name in found:
-                raise yaml.composer.ComposerError(
-                    "while reading a mapping",
-                    node.start_mark,
-                    f"found the key {key.value!r} a second time; rename or remove one",
-                    key.start_mark,
-                )
-            found.add(name)
-        return node
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file; a `StudyError` names the file and the line of a fault."""
-    try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError
-        raise StudyError(f"{path}: is not valid YAML: {error}") from None
 
 
 def read_config(path: str | Path, kind: type[T]) -> T:

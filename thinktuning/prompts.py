@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from thinktuning.behaviours import Behaviour
-from thinktuning.config import read_yaml
 from thinktuning.errors import StudyError, describe
+from thinktuning.files import read_yaml
 from thinktuning.schema import Prompt
 from thinktuning.section import Section
 

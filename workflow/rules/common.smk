@@ -13,8 +13,9 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-from thinktuning.config import ModelRun, parse_study, read_yaml, to_json
+from thinktuning.config import ModelRun, parse_study, to_json
 from thinktuning.errors import StudyError
+from thinktuning.files import read_yaml
 
 
 def with_types(override):
