@@ -1,6 +1,7 @@
 """The command line, as a user calls it: help, validate, and mistakes without a traceback."""
 
 import errno
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,14 @@ ROOT = Path(__file__).parents[1]
 STAGES = {
     "data": ["config", "output"],
     "base": ["config", "data", "output"],
+    "warmup": ["config", "model", "data", "output"],
     "train": ["config", "model", "data", "output"],
     "evaluate": ["config", "model", "data", "output"],
+    "judge": ["config", "samples", "data", "output"],
     "compare": ["config", "results", "tables", "plots"],
     "report": ["config", "results", "output"],
 }
+COMMANDS = ["validate", "plan", "doctor", *STAGES, "show"]
 
 
 def thinktuning(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -40,15 +44,11 @@ def run_in_process(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> object:
     return exited.value.code
 
 
-def test_help_lists_every_stage():
+def test_help_lists_every_command():
     done = thinktuning("--help")
     assert done.returncode == 0
-    listed = [
-        line.split()[0]
-        for line in done.stdout.split("positional arguments:")[1].splitlines()
-        if line.startswith("    ")
-    ]
-    assert [name for name in listed if name in (*STAGES, "validate")] == ["validate", *STAGES]
+    commands = done.stdout.split("positional arguments:")[1].split("options:")[0]
+    assert re.findall(r"^    (\w+)", commands, re.M) == COMMANDS
 
 
 def test_the_installed_command_is_this_one():
@@ -58,7 +58,7 @@ def test_the_installed_command_is_this_one():
     assert command.load() is cli.main
 
 
-@pytest.mark.parametrize("name", ["validate", *STAGES])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_each_subcommand_has_help_for_its_options(name, capsys, monkeypatch):
     assert run_in_process(monkeypatch, name, "--help") == 0
     shown = capsys.readouterr().out

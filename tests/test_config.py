@@ -24,6 +24,7 @@ from thinktuning.config import (
     to_json,
 )
 from thinktuning.errors import StudyError
+from thinktuning.files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
@@ -300,6 +301,7 @@ def test_every_mistake_is_listed():
             {"zeroshot": {"chain_sum": [1, 2]}},
             "comparison.expected names the method 'zeroshot'",
         ),
+        ("tasks.mean", TASK, "tasks.mean: rename it; in `comparison`, mean is that of the tasks"),
         ("judge", {"backend": "openai"}, "judge: backend: openai needs the section judge.openai"),
         ("judge", {"backend": "self"}, "judge.backend: Input should be 'model' or 'openai'"),
         ("evaluation.temperature", 0, "evaluation.temperature = 0 gives the same answer"),
@@ -353,9 +355,9 @@ def test_a_wrong_value_is_refused_with_its_path(path, value, expected):
     assert refusal(path, value).startswith(expected)
 
 
-@pytest.mark.parametrize(("value", "found"), [(None, "NoneType"), (["seeds"], "list")])
-def test_a_study_that_is_no_mapping(value, found):
-    assert message(value) == f"study.yaml: expected a mapping of keys, found {found}"
+def test_a_study_that_is_no_mapping():
+    assert message(["seeds"]) == "study.yaml: expected a mapping of keys, found list"
+    assert message(None).startswith("study.yaml: is empty")
 
 
 def test_a_missing_file():
@@ -371,6 +373,28 @@ def test_invalid_yaml_names_the_line(tmp_path):
     path.write_bytes(b"name: \xff\n")
     with pytest.raises(StudyError, match="is not valid YAML"):
         load_study(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods:\n  a: {}\n  b: {}\n  a: {}\n", "the key 'a' a second time; (?s:.*)line 4"),
+        ("a: 1\n'a': 2\n", "found the key 'a' a second time"),
+        ("name: 2024-99-99\n", "month must be in 1..12"),
+        ("[" * 5000, "recursion"),
+    ],
+)
+def test_yaml_that_python_cannot_hold(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=rf"study\.yaml: is not valid YAML: (?s:.*){message}"):
+        read_yaml(path)
+
+
+def test_an_anchor_may_be_merged_and_its_keys_replaced(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n")
+    assert read_yaml(path)["c"] == {"x": 3, "y": 4}
 
 
 # --- what each job receives -----------------------------------------------------------------------
@@ -422,6 +446,22 @@ def test_an_override_is_merged_at_every_depth():
     assert study.run_config("thinktuning", 0).guidance.aas.variant == "released"
     assert not study.run_config("grpo", 0).guidance.enabled
     assert study.guidance.schedule.init == 0.4
+
+
+def test_another_source_replaces_the_teachers_model():
+    values = edited("teacher.backend", "model")
+    values["teacher"]["model"] = {"source": "path", "path": "tutor"}
+    hub = {"source": "hub", "repo": "a/b", "revision": "0" * 40}
+    values["methods"]["thinktuning"] = {"teacher": {"model": hub}}
+    values["methods"]["grpo"] = {"teacher": {"model": {"path": "other"}}}
+    study = parse_study(values, "study.yaml")
+    assert study.run_config("thinktuning", 0).teacher.model.model_dump() == hub
+    assert study.run_config("grpo", 0).teacher.model.path == "other"
+
+    values["methods"]["grpo"] = {"teacher": {"backend": "self"}}
+    assert "remove one; in a method, model: null removes the study's" in message(values)
+    values["methods"]["grpo"]["teacher"]["model"] = None
+    assert parse_study(values, "study.yaml").run_config("grpo", 0).teacher.model is None
 
 
 def test_eval_config_has_the_methods_prompt_and_the_tasks_samples():

@@ -1,7 +1,11 @@
 """The doctor: what it finds on machines that this one is not, and what it says to do."""
 
+import json
+import shutil
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +16,7 @@ from openai_server import Server
 
 from thinktuning import cli, doctor, needs
 from thinktuning.config import Study, parse_study
+from thinktuning.jobs import Job
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
@@ -152,11 +157,11 @@ def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, mon
         machine([(1, total)])
         assert max(trained, key=lambda job: job.gpu_memory_gb).method in [
             finding.found.split(":")[0]
-            for finding in needs.memory(jobs)
+            for finding in needs.gpu_memory(jobs)
             if finding.status == status
         ]
     machine()
-    assert list(needs.memory(jobs)) == []
+    assert list(needs.gpu_memory(jobs)) == []
 
     taken = sum(job.disk_gb for job in jobs)
     for free, status in ((0.9 * taken, "warning"), (1.1 * taken, "ok")):
@@ -164,6 +169,33 @@ def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, mon
         monkeypatch.setattr(needs.shutil, "disk_usage", lambda _, usage=usage: usage)
         assert needs.disk(jobs).status == status
     assert needs.disk([]).status == "warning"  # a few MB
+
+
+@pytest.mark.parametrize(
+    ("stage", "cores", "mem_mb", "total", "statuses"),
+    [  # of jobs that each take 4,000 MiB
+        ("train", 1, 6000, 5000, ["ok"]),
+        ("train", 1, 6000, 3900, ["warning"]),
+        ("train", 2, 6000, 7000, ["warning"]),  # two of three seeds at a time
+        ("train", 8, 6000, 13000, ["ok"]),  # three, and there are no more
+        ("train", 1, 3900, 5000, ["ok", "warning"]),
+        ("base", 8, 6000, 5000, ["ok"]),  # the warm-up waits for the model
+    ],
+)
+def test_host_memory(monkeypatch, stage, cores, mem_mb, total, statuses):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    memory = SimpleNamespace(total=total * 2**20)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+    asks = study(resources={stage: {"mem_mb": mem_mb}})
+    found = list(needs.host_memory(asks, [Job(stage, "", 3, host_memory_mb=4000)]))
+    assert [finding.status for finding in found] == statuses
+    mends = [finding.mend for finding in found if finding.mend]
+    if total < 4000:
+        assert mends == ["a smaller batch or model, or a machine with more"]
+    elif mem_mb < 4000:
+        assert mends == ["raise it to 6000"]
+    elif "warning" in statuses:
+        assert mends == ["snakemake --resources mem_mb=7000 lets fewer run together"]
 
 
 def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):
@@ -186,16 +218,62 @@ def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):
     Path("results/models/base").mkdir(parents=True)
     assert by_check(needs.examine(wanted))["base"].status == "ok"
 
-    package = study(model={"source": "package", "package": "no_such", "gguf_file": "x.gguf"})
-    assert by_check(needs.models(package))["base"].status == "problem"
+
+@pytest.mark.parametrize(
+    ("model", "found"),
+    [
+        ({"source": "package", "package": "no_such", "gguf_file": "x.gguf"}, "there is no package"),
+        ({"source": "package", "package": "foo.bar", "gguf_file": "x.gguf"}, "there is no package"),
+        ({"source": "package", "package": "torch", "gguf_file": "x.gguf"}, "torch has no x.gguf"),
+        ({"source": "hub", "repo": "a/b/c", "revision": COMMIT}, "'a/b/c' cannot be the name"),
+    ],
+)
+def test_models_that_nothing_can_be(model, found):
+    base = by_check(needs.examine(study(model=model)))["base"]
+    assert base.status == "problem" and found in base.found and base.mend
 
 
-def test_a_model_in_the_cache(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        (
+            {"generator": "chain_summ"},
+            "generator: reasoning_gym has no 'chain_summ', but chain_sum",
+        ),
+        ({"params": {"min_termz": 2}}, "params: chain_sum refuses {'min_termz': 2}"),
+    ],
+)
+def test_questions_that_nothing_generates(changes, found):
+    train = yaml.safe_load((ROOT / "config.yaml").read_text())["data"]["train"] | {"size": 9}
+    assert train["generator"] == "chain_sum"
+    sources = {"source": "concat", "parts": {"good": train, "bad": train | changes}}
+    rows = by_check(needs.questions(study(data={"train": sources})))
+    assert rows["data.train.parts.good"].status == "ok"
+    assert rows["data.train.parts.bad"].status == "problem"
+    assert f"data.train.parts.bad.{found}" in rows["data.train.parts.bad"].found
+
+
+def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
+    """Not its config.json alone, which is all that `thinktuning plan` fetches."""
     snapshot = tmp_path / "models--a--b" / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    assert needs.hub("base", "a/b", COMMIT, "results/models/base").status == "ok"
+
+    def look():
+        return needs.hub("base", "a/b", COMMIT, "results/models/base")
+
+    shutil.copy(tiny_model_dir / "config.json", snapshot)
+    for name in ("tokenizer.json", "model.safetensors"):
+        assert look().status == "problem"
+        assert look().found == f"{needs.ABSENT}the weights or the tokenizer of a/b"
+        shutil.copy(tiny_model_dir / name, snapshot)
+    assert look().status == "ok"
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert look().status == "problem"  # a shard is missing
+    data = tmp_path / "datasets--a--b" / "snapshots" / COMMIT
+    data.mkdir(parents=True)
+    assert needs.hub("data", "a/b", COMMIT, "train.jsonl", "dataset").status == "ok"
 
 
 def test_servers():
@@ -209,6 +287,30 @@ def test_servers():
         endpoint["base_url"] = server.url
         (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
     assert found.status == "warning" and "OPENAI_API_KEY" in found.mend
+
+
+@pytest.mark.parametrize("url", ["http://localhost:port/v1", "http://my host/v1", "http://[::1/v1"])
+def test_servers_without_an_address(url):
+    endpoint = {"base_url": url, "model": "tutor"}
+    (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
+    assert found.status == "warning" and "correct its base_url" in found.mend
+
+
+def test_a_server_that_does_not_speak_http():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet():
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.recv(1000)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        endpoint = {"base_url": f"http://127.0.0.1:{listening.getsockname()[1]}", "model": "tutor"}
+        (found,) = needs.servers(study(teacher={"backend": "openai", "openai": endpoint}))
+        thread.join()
+    assert found.status == "warning" and "SSH-2.0" in found.found
 
 
 def test_a_problem_is_the_exit_code(monkeypatch, capsys):

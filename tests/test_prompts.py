@@ -154,12 +154,17 @@ def test_a_users_file(own_prompt):
     assert prompt == TeacherPrompt(system="S", user="{question} {response}", exemplars=[])
 
 
-def test_an_unknown_name_lists_the_known_ones():
-    expected = (
-        r"^teacher\.prompt: no packaged prompt 'papre'; one of \['judge', 'organism', 'paper'\]"
-    )
+@pytest.mark.parametrize("name", ["papre", "judge"])
+def test_an_unknown_name_lists_the_known_ones(name):
+    expected = rf"^teacher\.prompt: no packaged prompt '{name}'; one of \['organism', 'paper'\]"
     with pytest.raises(StudyError, match=expected):
-        prompts.load("papre")
+        prompts.load(name)
+
+
+def test_the_judges_prompt_is_its_own():
+    assert prompts.load("judge", "judge.prompt").exemplars == []
+    with pytest.raises(StudyError, match=r"^judge\.prompt: no .* 'paper'; one of \['judge'\]"):
+        prompts.load("paper", "judge.prompt")
 
 
 @pytest.mark.parametrize(

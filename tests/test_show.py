@@ -37,7 +37,7 @@ TAUGHT = ROLLOUT | {
     "taught": True,
     "teacher_reply": "<reason>Wait,</reason>",
 }
-UNGRADED = ROLLOUT | {"reward": None, "asked": True, "teacher_reply": None}
+UNGRADED = ROLLOUT | {"reward": None, "advantage": 0, "asked": True, "teacher_reply": None}
 ALL = {"step": None, "taught": False, "wrong": False, "limit": 10}
 
 
@@ -129,7 +129,9 @@ def test_a_run_in_progress(run, capsys):
         (None, "has no rollouts.jsonl; name a run's directory"),
         ("{", "rollouts.jsonl:1: is not valid JSON"),
         ('{"step": 1}', "rollout 1 has no advantage, asked, .*train this run again"),
-        (json.dumps(ROLLOUT | {"text": 3}), "a text of rollout 1 is none"),
+        (json.dumps(ROLLOUT | {"text": 3}), "rollout 1 has no text, or of another type"),
+        (json.dumps(ROLLOUT | {"advantage": None}), "rollout 1 has no advantage, or of another"),
+        (json.dumps(ROLLOUT | {"reward": "1", "step": "1"}), "rollout 1 has no reward, step, or"),
     ],
 )
 def test_mistakes_are_named(run, text, message):

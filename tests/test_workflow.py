@@ -250,6 +250,18 @@ def test_mistakes_in_a_study_are_named(tmp_path: Path, small: dict[str, Any]) ->
     assert "Traceback" not in output
 
 
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path, small: dict[str, Any]) -> None:
+    study = write_study(tmp_path, small)
+    (tmp_path / "more.yaml").write_text("name: mine\nname: yours\n")
+    done = snakemake(tmp_path, "--dry-run", "--configfile", study, "more.yaml")
+    assert done.returncode != 0
+    output = done.stdout + done.stderr
+    assert "more.yaml: is not valid YAML" in output and "key 'name' a second time" in output
+    assert "Traceback" not in output
+    (tmp_path / "more.yaml").write_text("name: yours\n")
+    assert plan(tmp_path, "--configfile", study, "more.yaml", "--config", "seeds=[1]")["train"] == 2
+
+
 def test_a_change_reruns_what_depends_on_it(tmp_path: Path, small: dict[str, Any]) -> None:
     study = write_study(tmp_path, small)
     written = snakemake(tmp_path, "--cores", "1", "--configfile", study, "--until", *RESOLVE)

@@ -223,7 +223,7 @@ def check(directory: Path, label: str) -> None:
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-    for path in _required(directory, label):
+    for path in required(directory, label):
         try:  # neither cut short nor a Git LFS pointer
             with safe_open(path, framework="numpy"):
                 pass
@@ -258,7 +258,7 @@ def check(directory: Path, label: str) -> None:
         raise StudyError(f"{label}: its chat template does not render {roles}: {error}") from error
 
 
-def _required(directory: Path, label: str) -> Iterator[Path]:
+def required(directory: Path, label: str) -> Iterator[Path]:
     """Check that the files of a model are there; yield those with weights."""
     if not (directory / "config.json").is_file():
         raise StudyError(f"{label}: has no config.json, so it is no transformers model")

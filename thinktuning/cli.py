@@ -40,8 +40,8 @@ workflow wrote, e.g. results/runs/grpo/seed0/config.json, and can be run by hand
 
 DOCTOR = """\
 Looks at Python, the packages and their versions, CUDA and the GPUs, vLLM, disk, the hub's token and
-cache, and says what to do about each finding. With a study also at what that study needs: GPUs and
-their memory, its models and questions, its servers.
+cache, and says what to do about each finding. With a study also at what that study needs: GPUs,
+memory, its models and questions, its servers.
 
     ok        in order
     warning   may stop the study, or must be done before it, e.g. starting a server
@@ -84,6 +84,8 @@ def plan(arguments: argparse.Namespace) -> None:
         raise StudyError(f"--write: {written} exists; remove it or name another file")
     study = load_study(arguments.study)
     if known := arguments.model_config:
+        if not known.is_file():
+            raise StudyError(f"--model-config: there is no file {known}")
         study = study.model_copy(update={"model": PathModel(source="path", path=str(known))})
     show(study, arguments.results, arguments.gpu, arguments.json, written)
 

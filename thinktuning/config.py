@@ -15,12 +15,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from thinktuning.answers import AnswerKind
 from thinktuning.behaviours import Behaviour
 from thinktuning.errors import StudyError, describe
+from thinktuning.files import read_yaml
 from thinktuning.models import Model
 from thinktuning.resources import Stages
 from thinktuning.schema import (
@@ -161,7 +161,9 @@ class Study(Section):
         return self
 
     def _check_references(self) -> None:
-        """Refuse names in `published` and `expected` that the study does not have."""
+        """Refuse names in `published` and `expected` that the study does not have, or has twice."""
+        if "mean" in self.tasks:
+            raise ValueError("tasks.mean: rename it; in `comparison`, mean is that of the tasks")
         known = {"method": set(self.methods), "task": {*self.tasks, "mean"}}
         found = []
         for method, baselines in self.comparison.published.items():
@@ -272,7 +274,12 @@ class Study(Section):
 
 
 def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `override` laid over it; the schema refuses unknown keys later."""
+    """Return `base` with `override` laid over it; the schema refuses unknown keys later.
+
+    Another `source` (of `teacher.model`) has other keys: it replaces the section.
+    """
+    if "source" in base and override.get("source", base["source"]) != base["source"]:
+        return override
     merged = dict(base)
     for key, value in override.items():
         nested = isinstance(value, dict) and isinstance(base.get(key), dict)
@@ -289,6 +296,8 @@ def parse_study(values: dict[str, Any], where: str) -> Study:
     Raises:
         StudyError: one line for each mistake, with the key's path.
     """
+    if values is None:
+        raise StudyError(f"{where}: is empty; a study is a copy of config.yaml, edited")
     if not isinstance(values, dict):
         raise StudyError(f"{where}: expected a mapping of keys, found {type(values).__name__}")
     try:
@@ -300,16 +309,6 @@ def parse_study(values: dict[str, Any], where: str) -> Study:
 def load_study(path: str | Path) -> Study:
     """Read and validate a study file."""
     return parse_study(read_yaml(path), str(path))
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file; a `StudyError` names the file and the line of a fault."""
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: is not valid YAML: {error}") from None
 
 
 def read_config(path: str | Path, kind: type[T]) -> T:

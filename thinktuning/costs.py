@@ -11,6 +11,8 @@ rest are estimates, whose constants stand below:
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from thinktuning.base import find_packaged
@@ -55,27 +57,39 @@ class Size:
 
 
 def model_size(model: Model) -> Size:
-    """Read a model's size from its configuration."""
+    """Read a model's size from its configuration.
+
+    Raises:
+        StudyError: there is none, or it is not of a language model with attention.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
     config = model_config(model)
-    with torch.device("meta"):
-        weights = AutoModelForCausalLM.from_config(config)
-    heads = config.num_attention_heads
-    head = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return Size(
-        parameters=weights.num_parameters(),
-        num_layers=config.num_hidden_layers,
-        hidden_size=config.hidden_size,
-        intermediate_size=getattr(config, "intermediate_size", None) or 4 * config.hidden_size,
-        kv_size=head * (getattr(config, "num_key_value_heads", None) or heads),
-        vocabulary=config.vocab_size,
-    )
+    try:
+        with torch.device("meta"):
+            weights = AutoModelForCausalLM.from_config(config)
+        text = config.get_text_config()
+        heads = text.num_attention_heads
+        head = getattr(text, "head_dim", None) or text.hidden_size // heads
+        return Size(
+            parameters=weights.num_parameters(),
+            num_layers=text.num_hidden_layers,
+            hidden_size=text.hidden_size,
+            intermediate_size=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
+            kv_size=head * (getattr(text, "num_key_value_heads", None) or heads),
+            vocabulary=text.vocab_size,
+        )
+    except (ValueError, AttributeError, ArithmeticError) as error:
+        raise StudyError(
+            f"model: a configuration of type {config.model_type} is not that of a causal language"
+            f" model with attention ({shorten(str(error), 200)}); take another model"
+        ) from None
 
 
 def model_config(model: Model) -> Any:
     """Return the transformers configuration of any source, without weights."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig, LlamaConfig
 
     if isinstance(model, Organism):
@@ -88,20 +102,28 @@ def model_config(model: Model) -> Any:
             num_key_value_heads=model.num_attention_heads,
             tie_word_embeddings=True,
         )
+    place, options = "", {}
+    match model:
+        case PathModel():
+            place = model.path
+            if not Path(place).exists():
+                raise StudyError(f"model.path: {place} does not exist in {Path.cwd()}; correct it")
+        case HubModel():
+            place, options = model.repo, {"revision": model.revision}
+        case PackageModel():
+            path = find_packaged(model)
+            place, options = str(path.parent), {"gguf_file": path.name}
     try:
-        match model:
-            case PathModel():
-                return AutoConfig.from_pretrained(model.path)
-            case HubModel():
-                return AutoConfig.from_pretrained(model.repo, revision=model.revision)
-            case PackageModel():
-                path = find_packaged(model)
-                return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(place, **options)
+    except (OSError, ValueError, ArithmeticError, StrictDataclassError) as error:
+        mend = "correct its config.json"
+        if isinstance(model, HubModel):
+            mend = (
+                "it needs the network once, a gated model HF_TOKEN too (thinktuning plan takes a"
+                " copy of the file: --model-config config.json)"
+            )
         raise StudyError(
-            f"model: its configuration cannot be read ({str(error).splitlines()[0]}); a model of"
-            " the hub needs the network once, gated ones HF_TOKEN too (thinktuning plan takes a"
-            " copy of the file: --model-config config.json)"
+            f"model: its configuration cannot be read ({shorten(str(error), 200)}); {mend}"
         ) from None
 
 

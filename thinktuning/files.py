@@ -1,4 +1,4 @@
-"""Text and JSONL files: written whole or not at all, read with errors that name file and line."""
+"""Text, JSONL and YAML: written whole or not at all, read with errors that name file and line."""
 
 import errno
 import json
@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from thinktuning.errors import StudyError
 
@@ -87,3 +89,32 @@ def parse_row(line: str, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise StudyError(f"{where}: expected a JSON object, found {type(row).__name__}")
     return row
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that a mapping has twice, of which YAML would take the last."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in found:
+                raise yaml.composer.ComposerError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"found the key {key.value!r} a second time; rename or remove one",
+                    key.start_mark,
+                )
+            found.add(name)
+        return node
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file; a `StudyError` names the file and the line of a fault."""
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError
+        raise StudyError(f"{path}: is not valid YAML: {error}") from None

@@ -11,7 +11,6 @@ of answers cannot be known beforehand: the budgets bound them, and the results o
   each checkpoint.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import floor
@@ -29,7 +28,8 @@ from thinktuning.costs import (
     train_seconds,
     training_memory,
 )
-from thinktuning.files import read_jsonl
+from thinktuning.errors import StudyError
+from thinktuning.files import numbered_lines, parse_row, read_jsonl
 from thinktuning.models import Organism
 from thinktuning.schedules import gamma_at
 from thinktuning.sources import ConcatSource, HubSource, ReasoningGymSource
@@ -37,6 +37,7 @@ from thinktuning.sources import ConcatSource, HubSource, ReasoningGymSource
 MIB, GIB = 2**20, 2**30
 RUNTIME_MB = 600  # of Python, torch, transformers, trl and lm-eval before a model is loaded
 CUDA_MB = 1500  # of a CUDA context with its libraries
+FIGURES = ("student_tokens", "teacher_tokens", "num_rollouts", "num_asked")  # of metrics.jsonl
 NUM_QUESTIONS = {  # of the public data sets' splits; others count as 1,000 unless they say a limit
     ("openai/gsm8k", "test"): 1319,
     ("HuggingFaceH4/MATH-500", "test"): 500,
@@ -89,7 +90,7 @@ def estimate(study: Study, results: Path | None = None) -> list[Job]:
         results: the `results` of a pilot, whose lengths are taken for methods that it has.
 
     Raises:
-        StudyError: the model's configuration cannot be read.
+        StudyError: the model's configuration or the pilot's results cannot be read.
     """
     size = model_size(study.model)
     jobs = [base_job(study, size)]
@@ -100,12 +101,18 @@ def estimate(study: Study, results: Path | None = None) -> list[Job]:
     return jobs
 
 
+def suggested_mem_mb(jobs: Sequence[Job]) -> int:
+    """Return what jobs should ask for: half as much again as the largest is estimated to take."""
+    memory = 1.5 * max(job.host_memory_mb for job in jobs)
+    return max(2000, -(-int(memory) // 500) * 500)
+
+
 # --- lengths --------------------------------------------------------------------------------------
 
 
 def lengths(run: Run, results: Path | None) -> Lengths:
     """Return a method's lengths: a pilot's, else its budgets."""
-    seeds = [list(read_jsonl(path)) for path in metrics_of(run.method, results)]
+    seeds = [read_metrics(path) for path in metrics_of(run.method, results)]
     rows = [row for seed in seeds for row in seed]
     if not rows:
         budgets = run.training.max_completion_length, run.teacher.max_completion_length
@@ -122,6 +129,21 @@ def ratio(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> float:
     return sum(row[above] for row in rows) / max(sum(row[below] for row in rows), 1)
 
 
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read the figures of a pilot's training."""
+    rows = enumerate(read_jsonl(path), start=1)
+    return [numbers(row, FIGURES, f"{path}: row {number}") for number, row in rows]
+
+
+def numbers(row: Mapping[str, Any], names: Sequence[str], where: str) -> dict[str, float]:
+    """Return these numbers of a pilot's row; without them it is of something else."""
+    if bad := [name for name in names if not isinstance(row.get(name), int | float)]:
+        raise StudyError(
+            f"{where} has no numbers {', '.join(bad)}; --results takes a results/ of this workflow"
+        )
+    return {name: row[name] for name in names}
+
+
 def metrics_of(method: str, results: Path | None) -> list[Path]:
     return sorted(results.glob(f"runs/{method}/seed*/metrics.jsonl")) if results else []
 
@@ -129,7 +151,10 @@ def metrics_of(method: str, results: Path | None) -> list[Path]:
 def answer_length(study: Study, method: str, task: str, results: Path | None) -> float:
     """Return the tokens of an evaluation's answer: a pilot's, else the budget."""
     paths = results.glob(f"eval/{method}/seed*/{task}/results.json") if results else []
-    found = [json.loads(path.read_text(encoding="utf-8"))["mean_tokens"] for path in paths]
+    found = []
+    for path in paths:
+        text = "".join(line for _, line in numbered_lines(path))
+        found += numbers(parse_row(text, str(path)), ["mean_tokens"], str(path)).values()
     return fmean(found) if found else study.evaluation.max_gen_toks
 
 
@@ -256,6 +281,5 @@ def num_questions(source: Any) -> int:
         case _:
             known = 1000
             if Path(source.path).is_file():
-                with open(source.path, encoding="utf-8") as file:
-                    known = sum(1 for _ in file)
+                known = sum(1 for _ in numbered_lines(source.path))
     return min(known, source.limit or known)

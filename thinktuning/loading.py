@@ -157,7 +157,7 @@ def _open(source: SimpleSource, key: str) -> tuple[str, Iterable[tuple[str, Any]
     """Return a source's label and its records, each with the place that messages name."""
     if isinstance(source, ReasoningGymSource):
         label = f"reasoning_gym:{source.generator}"
-        return label, ((f"{label}[{i}]", row) for i, row in enumerate(_generate(source, key)))
+        return label, ((f"{label}[{i}]", row) for i, row in enumerate(generate(source, key)))
     limit = None if source.stratify else source.limit
     if isinstance(source, JsonlSource):
         if not Path(source.path).is_file():
@@ -169,7 +169,7 @@ def _open(source: SimpleSource, key: str) -> tuple[str, Iterable[tuple[str, Any]
     return label, ((f"{label}:{source.split}[{i}]", row) for i, row in enumerate(rows))
 
 
-def _generate(source: ReasoningGymSource, key: str) -> Iterator[dict[str, Any]]:
+def generate(source: ReasoningGymSource, key: str) -> Iterator[dict[str, Any]]:
     """Generate problems. Item i is drawn from seed + i: seeds less than a size apart overlap."""
     import reasoning_gym
 

@@ -6,17 +6,25 @@ The second half of `thinktuning doctor STUDY`.
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from thinktuning.base import find_packaged, required
 from thinktuning.config import Study
 from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
-from thinktuning.jobs import Job, estimate
+from thinktuning.jobs import MIB, Job, estimate, suggested_mem_mb
+from thinktuning.loading import generate
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
+from thinktuning.sources import (
+    ConcatSource,
+    HubSource,
+    JsonlSource,
+    ReasoningGymSource,
+    Source,
+)
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs
 ABSENT = "not in the cache: "
@@ -30,21 +38,22 @@ def examine(study: Study | None) -> list[Finding]:
     jobs = estimates(study)
     fetched = list(dict.fromkeys([*models(study), *questions(study)]))  # a repository once
     missing = any(finding.found.startswith(ABSENT) for finding in fetched)
-    return [*memory(jobs), disk(jobs), *fetched, token(missing), network(), *servers(study)]
+    memory = [*gpu_memory(jobs), *host_memory(study, jobs)]
+    return [*memory, disk(jobs), *fetched, token(missing), network(), *servers(study)]
 
 
-def estimates(study: Study | None) -> list[Job]:
+def estimates(study: Study) -> list[Job]:
     """Return `thinktuning plan`'s jobs; none where the model's configuration is not here."""
-    model = study.model if study else None
-    if study is None or (isinstance(model, HubModel) and not cached(model.repo, model.revision)):
-        return []
+    model = study.model
     try:
+        if isinstance(model, HubModel) and not cached(model.repo, model.revision):
+            return []
         return estimate(study)
     except StudyError:  # whatever it lacks has a row of its own
         return []
 
 
-def memory(jobs: Sequence[Job]) -> Iterator[Finding]:
+def gpu_memory(jobs: Sequence[Job]) -> Iterator[Finding]:
     """Compare what each training is estimated to take with a GPU's memory."""
     import torch
 
@@ -57,6 +66,32 @@ def memory(jobs: Sequence[Job]) -> Iterator[Finding]:
             short = job.gpu_memory_gb > total
             mend = "gradient_checkpointing, a smaller batch, lora, or more GPUs with fsdp2"
             yield Finding("GPU memory", "warning" if short else "ok", found, mend if short else "")
+
+
+def host_memory(study: Study, jobs: Sequence[Job]) -> Iterator[Finding]:
+    """Compare what each stage's jobs are estimated to take with the machine, and with `mem_mb`.
+
+    Snakemake runs as many jobs together as their threads leave it cores for.
+    """
+    import psutil
+
+    total = psutil.virtual_memory().total / MIB
+    for stage in dict.fromkeys(job.stage for job in jobs):
+        of_stage = [job for job in jobs if job.stage == stage]
+        given = getattr(study.resources, stage)
+        needed = max(job.host_memory_mb for job in of_stage)
+        cores = 1 if stage == "base" or given.gpu else os.cpu_count() or 1
+        together = min(sum(job.jobs for job in of_stage), max(1, cores // given.threads))
+        found = f"{stage}: {together} at a time, each about {needed / 1024:.1f} of"
+        found += f" {total / 1024:.0f} GiB"
+        mend = "a smaller batch or model, or a machine with more"
+        if needed <= total:
+            mend = f"snakemake --resources mem_mb={total:.0f} lets fewer run together"
+        short = together * needed > total
+        yield Finding("memory", "warning" if short else "ok", found, mend if short else "")
+        if given.mem_mb < needed:
+            found = f"resources.{stage}.mem_mb is {given.mem_mb}; a job takes about {needed:.0f}"
+            yield Finding("memory", "warning", found, f"raise it to {suggested_mem_mb(of_stage)}")
 
 
 def disk(jobs: Sequence[Job]) -> Finding:
@@ -72,9 +107,13 @@ def disk(jobs: Sequence[Job]) -> Finding:
 
 
 def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | None:
-    """Return where the hub's cache has a repository at a commit; None if it has not."""
+    """Return where the hub's cache has a repository at a commit; None if it has not.
+
+    Raises:
+        StudyError: no repository can be called that.
+    """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
         found = snapshot_download(
@@ -82,6 +121,8 @@ def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | Non
         )
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError:
+        raise StudyError(f"{repo!r} cannot be the name of a repository") from None
     return Path(found)
 
 
@@ -94,26 +135,48 @@ def models(study: Study) -> Iterator[Finding]:
             case PathModel():
                 yield local(name, Path(model.path), "correct the path")
             case PackageModel():
-                there = find_spec(model.package) is not None
-                found = model.package if there else f"{model.package} is not installed"
-                mend = "" if there else f"install the package that has {model.gguf_file}"
-                yield Finding(name, "ok" if there else "problem", found, mend)
+                yield packaged(name, model)
 
 
 def questions(study: Study) -> Iterator[Finding]:
-    """Look for the files and data sets of the questions."""
+    """Look for the files, data sets and generators of the questions."""
 
-    def parts(source: Source) -> list[Source]:
-        return list(source.parts.values()) if isinstance(source, ConcatSource) else [source]
+    def parts(key: str, source: Source) -> dict[str, Source]:
+        if isinstance(source, ConcatSource):
+            return {f"{key}.parts.{name}": part for name, part in source.parts.items()}
+        return {key: source}
 
-    named = {"data.train": study.data.train}
-    named |= {f"tasks.{name}.data": task.data for name, task in study.tasks.items()}
-    for name, source in named.items():
-        for part in parts(source):
-            if isinstance(part, JsonlSource):
-                yield local(name, Path(part.path), "correct the path, or fetch the file")
-            elif isinstance(part, HubSource):
-                yield hub(name, part.repo, part.revision, "results/data/train.jsonl", "dataset")
+    named = parts("data.train", study.data.train)
+    for name, task in study.tasks.items():
+        named |= parts(f"tasks.{name}.data", task.data)
+    for key, source in named.items():
+        match source:
+            case JsonlSource():
+                yield local(key, Path(source.path), "correct the path, or fetch the file")
+            case HubSource():
+                made = "results/data/train.jsonl"
+                yield hub(key, source.repo, source.revision, made, "dataset")
+            case ReasoningGymSource():
+                yield generated(key, source)
+
+
+def generated(key: str, source: ReasoningGymSource) -> Finding:
+    """Tell whether reasoning_gym generates such problems, by the first of them."""
+    try:
+        next(generate(source, key), None)
+    except StudyError as error:
+        return Finding(key, "problem", str(error), "correct it")
+    return Finding(key, "ok", f"reasoning_gym has {source.generator}")
+
+
+def packaged(name: str, model: PackageModel) -> Finding:
+    """Tell whether a package is installed and has the model's file."""
+    try:
+        find_packaged(model)
+    except StudyError as error:
+        found, _, mend = str(error).partition("; ")
+        return Finding(name, "problem", found, mend or "name one of these")
+    return Finding(name, "ok", f"{model.package} has {model.gguf_file}")
 
 
 def local(name: str, path: Path, mend: str) -> Finding:
@@ -130,10 +193,23 @@ def hub(name: str, repo: str, revision: str, made: str, repo_type: str | None = 
     """
     if Path(made).exists():
         return Finding(name, "ok", f"{repo} is in {made}")
-    if cached(repo, revision, repo_type):
+    try:
+        directory = cached(repo, revision, repo_type)
+    except StudyError as error:
+        return Finding(name, "problem", str(error), "OWNER/NAME, as in its address on the hub")
+    if directory and (repo_type == "dataset" or is_complete(directory)):
         return Finding(name, "ok", f"{repo} is in the cache")
+    found = f"{ABSENT}{'the weights or the tokenizer of ' if directory else ''}{repo}"
     mend = f"where there is a network: snakemake {made} --configfile STUDY"
-    return Finding(name, "problem" if offline() else "warning", f"{ABSENT}{repo}", mend)
+    return Finding(name, "problem" if offline() else "warning", found, mend)
+
+
+def is_complete(model: Path) -> bool:
+    """Tell whether a model's directory has weights and a tokenizer; `plan` fetches neither."""
+    try:
+        return bool(list(required(model, "")))
+    except StudyError:
+        return False
 
 
 def offline() -> bool:
@@ -176,7 +252,7 @@ def servers(study: Study) -> Iterator[Finding]:
             urlopen(url, timeout=5).close()
         except HTTPError as error:  # it is up, and asks for a key, say
             yield Finding(name, "warning", f"{url}: {error}", "check OPENAI_API_KEY and the path")
-        except OSError as error:
+        except (OSError, HTTPException, ValueError) as error:  # away, no HTTP, no address
             mend = "start it before the training (docs/gpu.md), or correct its base_url"
             yield Finding(name, "warning", f"{url}: {error}", mend)
         else:

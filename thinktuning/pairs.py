@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinktuning import tables
-from thinktuning.comparison import difference, share
+from thinktuning.comparison import difference, ends, share
 from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl
 from thinktuning.terminal import console, paragraph
@@ -48,7 +48,7 @@ def compare_samples(a: Path, b: Path) -> None:
             for side, other in zip(sides, reversed(sides), strict=True)
         ]
     gain, p = difference([[sides[1]], [sides[0]]], CONFIDENCE)
-    points = tables.interval(gain.mean, gain.ci_low, gain.ci_high, sign="+")
+    points = tables.interval(gain.mean, *ends(gain), sign="+")
     out.print(
         paragraph("B minus A", (f"{points} points, paired by question", "bold"), (p_text(p), ""))
     )

@@ -12,17 +12,17 @@ from typing import Any
 
 from thinktuning.config import Study
 from thinktuning.costs import GPUS
-from thinktuning.jobs import Job, estimate, lengths
+from thinktuning.files import write_text_atomic
+from thinktuning.jobs import Job, estimate, lengths, suggested_mem_mb
 
 
 def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
     """Return the `resources:` that the estimates suggest, with room: memory x 1.5, time x 2."""
     lines, train = ["resources:"], study.resources.train
-    for stage in ("base", "train", "evaluate"):
+    for stage in dict.fromkeys(job.stage for job in jobs):
         found = [job for job in jobs if job.stage == stage]
         given = getattr(study.resources, stage)
-        memory = 1.5 * max(job.host_memory_mb for job in found)
-        values = {"threads": given.threads, "mem_mb": max(2000, -(-int(memory) // 500) * 500)}
+        values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
         runtime = given.runtime
         if given.gpu:
             hours = max(job.longest_gpu_hours[gpu] for job in found)
@@ -42,7 +42,7 @@ def show(
     """Print the plan, a table or JSON, and write the resources to a file or print them too."""
     jobs = estimate(study, results)
     if resources:
-        resources.write_text(resources_block(study, jobs, gpu) + "\n")
+        write_text_atomic(resources, resources_block(study, jobs, gpu) + "\n")
     if as_json:
         print(json.dumps([asdict(job) for job in jobs], indent=2))
         return

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from thinktuning.behaviours import Behaviour
-from thinktuning.config import read_yaml
 from thinktuning.errors import StudyError, describe
+from thinktuning.files import read_yaml
 from thinktuning.schema import Prompt
 from thinktuning.section import Section
 
@@ -105,8 +105,9 @@ def load(name: str, key: str = "teacher.prompt") -> TeacherPrompt:
     path = Path(name)
     if "/" not in name and not name.endswith(".yaml"):
         path = Path(str(packaged)) / f"{name}.yaml"
-        if not path.is_file():
-            known = sorted(Path(p.name).stem for p in packaged.iterdir())
+        known = sorted(Path(p.name).stem for p in packaged.iterdir())
+        known = [each for each in known if (each == "judge") == (key == "judge.prompt")]
+        if name not in known:
             raise StudyError(
                 f"{key}: no packaged prompt {name!r}; one of {known}, or a path to a .yaml file"
             )

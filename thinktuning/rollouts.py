@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from thinktuning.behaviours import reflects
 from thinktuning.errors import StudyError
@@ -141,18 +141,21 @@ def read_rollouts(path: Path) -> list[dict[str, Any]]:
     Raises:
         StudyError: the file cannot be read, or a row is not such a record.
     """
-    keys = {"step", *(field.name for field in fields(Rollout))}
+    kinds = {"step": int} | get_type_hints(Rollout)
     rows = []
     for number, row in enumerate(read_jsonl(path), start=1):
-        if absent := sorted(keys - row.keys()):
+        if bad := sorted(key for key, kind in kinds.items() if not _is(row.get(key, ...), kind)):
             raise StudyError(
-                f"{path}: rollout {number} has no {', '.join(absent)}; train this run again"
+                f"{path}: rollout {number} has no {', '.join(bad)}, or of another type; train this"
+                " run again"
             )
-        texts = [row["question"], row["student_text"], row["text"], row["teacher_reply"] or ""]
-        if not all(isinstance(text, str) for text in texts):
-            raise StudyError(f"{path}: a text of rollout {number} is none; train this run again")
         rows.append(row)
     return rows
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Tell whether JSON's `value` is of a kind; a whole number is a float as well."""
+    return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))
 
 
 def teachers_part(student_text: str, text: str) -> tuple[bool, str | None]:

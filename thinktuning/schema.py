@@ -232,9 +232,10 @@ def check_backend(section: str, asked: "Teacher | Judge") -> None:
         if asked.backend == name and not given:
             raise ValueError(f"backend: {name} needs the section {section}.{name}")
         if given and asked.backend != name:
+            in_method = f"; in a method, {name}: null removes the study's"
             raise ValueError(
                 f"the section {section}.{name} is for backend: {name}, and the backend is"
-                f" {asked.backend}; remove one"
+                f" {asked.backend}; remove one{in_method if section == 'teacher' else ''}"
             )
 
 

@@ -7,6 +7,7 @@
 import os
 import shlex
 from importlib.resources import files
+from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -14,6 +15,7 @@ from snakemake.utils import update_config
 
 from thinktuning.config import ModelRun, parse_study, to_json
 from thinktuning.errors import StudyError
+from thinktuning.files import read_yaml
 
 
 def with_types(override):
@@ -79,6 +81,9 @@ def teacher_model(wildcards):
 OVERRIDES = workflow.config_settings.config
 update_config(config, with_types(dict(OVERRIDES)))
 try:
+    for path in workflow.configfiles:  # Snakemake, which has read them, lets a key be there twice
+        if Path(path).suffix != ".json":
+            read_yaml(path)
     STUDY = parse_study(
         config, " + ".join([*map(str, workflow.configfiles), *["--config"] * bool(OVERRIDES)])
     )
