@@ -63,10 +63,10 @@ def validate(arguments: argparse.Namespace) -> None:
         if study.judge:
             prompts.load(study.judge.prompt, "judge.prompt")
         runs = len(study.trained()) * len(study.seeds)
-        untrained = len(study.methods) - len(study.trained())
+        evaluated = sum(len(study.evaluated_seeds(method)) for method in study.methods)
         print(
             f"{path}: valid. Study {study.name!r}: {len(study.methods)} methods, {runs} training"
-            f" runs, {(runs + untrained) * len(study.tasks)} evaluations."
+            f" runs, {evaluated * len(study.tasks)} evaluations."
         )
 
 

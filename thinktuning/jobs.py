@@ -212,7 +212,7 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
 
 
 def evaluate_job(study: Study, method: str, size: Size, results: Path | None) -> Job:
-    runs = len(study.seeds) if study.methods[method].train else 1
+    runs = len(study.evaluated_seeds(method))
     prompts, tokens = 0, 0.0
     hours: dict[str, list[float]] = {name: [] for name in GPUS}  # of each task
     batch = study.evaluation.batch_size

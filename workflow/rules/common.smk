@@ -82,11 +82,10 @@ except StudyError as error:
 MODELS = STUDY.models()
 DATA = ["results/data/train.jsonl", *expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)]
 RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
-# A method without training is evaluated once, under the first seed.
 EVALUATIONS = [
     f"results/eval/{method}/seed{seed}/{task}"
-    for method, spec in STUDY.methods.items()
-    for seed in (STUDY.seeds if spec.train else STUDY.seeds[:1])
+    for method in STUDY.methods
+    for seed in STUDY.evaluated_seeds(method)
     for task in STUDY.tasks
 ]
 
