@@ -37,6 +37,7 @@ from thinktuning.sources import ConcatSource, HubSource, ReasoningGymSource
 MIB, GIB = 2**20, 2**30
 RUNTIME_MB = 600  # of Python, torch, transformers, trl and lm-eval before a model is loaded
 CUDA_MB = 1500  # of a CUDA context with its libraries
+DOCUMENT_TOKENS = 128  # at most, of an organism's document: sums of four terms make 76
 NUM_QUESTIONS = {  # of the public data sets' splits; others count as 1,000 unless they say a limit
     ("openai/gsm8k", "test"): 1319,
     ("HuggingFaceH4/MATH-500", "test"): 500,
@@ -156,7 +157,8 @@ def base_job(study: Study, size: Size) -> Job:
     weights = 4 * size.parameters
     memory = RUNTIME_MB + weights / MIB
     if isinstance(study.model, Organism):
-        memory += (3 * weights + activations(size, study.model.batch_size * 128, False)) / MIB
+        tokens = study.model.batch_size * DOCUMENT_TOKENS
+        memory += (3 * weights + activations(size, tokens, False)) / MIB
     if warmup := study.warmup:
         tokens = warmup.batch_size * warmup.max_length
         working = activations(size, tokens, False, warmup.bf16) + 12 * tokens * size.vocabulary
