@@ -18,6 +18,7 @@ from thinktuning.config import (
     read_config,
 )
 from thinktuning.errors import StudyError
+from thinktuning.files import disk_is_full
 
 DESCRIPTION = """\
 Find out whether a language model can be taught to reflect (ThinkTuning, arXiv 2508.07616).
@@ -338,12 +339,6 @@ def main() -> None:
         if not disk_is_full(error):
             raise
         sys.exit(f"\nthinktuning: no space left on the disk; free some, run it again ({error})")
-
-
-def disk_is_full(error: Exception) -> bool:
-    """Tell whether an error is a full disk, which torch and safetensors each say in words alone."""
-    words = ("No space left on device", "Disk quota exceeded", "inline_container")
-    return any(word in str(error) for word in words)
 
 
 if __name__ == "__main__":
