@@ -125,8 +125,8 @@ def reflection_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers])
 
 def summary(answers: Sequence[Answers], confidence: float) -> Row:
     """Return what a method did on a task, or on the mean of several."""
-    correct = share([a.correct_S_N_K for a in answers], confidence)
-    reflects = share([a.reflects_S_N_K for a in answers], confidence)
+    correct = share_interval([a.correct_S_N_K for a in answers], confidence)
+    reflects = share_interval([a.reflects_S_N_K for a in answers], confidence)
     samples = {a.correct_S_N_K.shape[2] for a in answers}
     return {
         "n": correct.n,
@@ -140,7 +140,7 @@ def summary(answers: Sequence[Answers], confidence: float) -> Row:
     } | mean_figures([a.figures for a in answers])
 
 
-def share(outcomes: Sequence[np.ndarray], confidence: float) -> Estimate:
+def share_interval(outcomes: Sequence[np.ndarray], confidence: float) -> Estimate:
     """Return a share's mean over tasks and its interval, inside [0, 1].
 
     Args:
@@ -183,8 +183,12 @@ def difference_columns(
     """Return the columns of a method minus a baseline; empty for the baseline itself."""
     values: list[float | None] = [None] * 8
     if pair:
-        accuracy, p = difference([[a.correct_S_N_K for a in side] for side in pair], confidence)
-        reflection, _ = difference([[a.reflects_S_N_K for a in side] for side in pair], confidence)
+        accuracy, p = difference_and_p(
+            [[a.correct_S_N_K for a in side] for side in pair], confidence
+        )
+        reflection, _ = difference_and_p(
+            [[a.reflects_S_N_K for a in side] for side in pair], confidence
+        )
         values = [accuracy.mean, *ends(accuracy), p]
         values += [statistics.minimum_detectable_effect(accuracy)]
         values += [reflection.mean, *ends(reflection)]
@@ -199,7 +203,9 @@ def ends(difference: Estimate) -> tuple[float, float]:
     return max(-1.0, difference.ci_low), min(1.0, difference.ci_high)
 
 
-def difference(sides: Sequence[Sequence[np.ndarray]], confidence: float) -> tuple[Estimate, float]:
+def difference_and_p(
+    sides: Sequence[Sequence[np.ndarray]], confidence: float
+) -> tuple[Estimate, float]:
     """Return the mean over tasks of a - b, paired by question and seed, and its p-value.
 
     Args:
