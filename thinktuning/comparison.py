@@ -55,14 +55,17 @@ class Answers:
         )
 
 
+def scopes(run: CompareRun) -> dict[str, list[str]]:
+    """Return what there are rows of, as the tasks in it: each task, and the mean of several."""
+    of_tasks = {task: [task] for task in run.tasks}
+    return of_tasks | {MEAN_OF_TASKS: run.tasks} if len(run.tasks) > 1 else of_tasks
+
+
 def comparison_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> list[Row]:
     """Return the rows of comparison.csv: each task's methods, then those of the mean of tasks."""
     confidence = run.comparison.confidence
-    scopes = {task: [task] for task in run.tasks}
-    if len(run.tasks) > 1:
-        scopes[MEAN_OF_TASKS] = run.tasks
     rows = []
-    for scope, tasks in scopes.items():
+    for scope, tasks in scopes(run).items():
         for method, label in run.methods.items():
             of_method = [answers[method, task] for task in tasks]
             row: Row = {"method": method, "label": label, "task": scope}
@@ -112,13 +115,10 @@ def subset_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> 
 
 def reflection_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> list[Row]:
     """Return each method's behaviours and flips on each task, and on the mean of tasks."""
-    scopes = {task: [task] for task in run.tasks}
-    if len(run.tasks) > 1:
-        scopes[MEAN_OF_TASKS] = run.tasks
     return [
         {"method": method, "label": label, "task": scope}
         | mean_figures([answers[method, task].reflection for task in tasks])
-        for scope, tasks in scopes.items()
+        for scope, tasks in scopes(run).items()
         for method, label in run.methods.items()
     ]
 

@@ -16,7 +16,7 @@ from thinktuning.doctor import GIB, Finding, runs
 from thinktuning.errors import StudyError
 from thinktuning.jobs import Job, estimate
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.sources import ConcatSource, HubSource, JsonlSource, Source
+from thinktuning.sources import HubSource, JsonlSource, parts
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs
 ABSENT = "not in the cache: "
@@ -102,10 +102,6 @@ def models(study: Study) -> Iterator[Finding]:
 
 def questions(study: Study) -> Iterator[Finding]:
     """Look for the files and data sets of the questions."""
-
-    def parts(source: Source) -> list[Source]:
-        return list(source.parts.values()) if isinstance(source, ConcatSource) else [source]
-
     named = {"data.train": study.data.train}
     named |= {f"tasks.{name}.data": task.data for name, task in study.tasks.items()}
     for name, source in named.items():

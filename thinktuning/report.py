@@ -18,7 +18,7 @@ from typing import Any
 
 from thinktuning import tables
 from thinktuning.behaviours import FLIPS, PATTERNS
-from thinktuning.compare import evaluations, read_json
+from thinktuning.compare import COST, evaluations, read_json
 from thinktuning.comparison import MEAN_OF_TASKS
 from thinktuning.config import CompareRun
 from thinktuning.errors import StudyError
@@ -38,7 +38,6 @@ PLOTS = {
     "learning_curves": "Training, by rollout batch.",
 }
 COMPARISON = ("method", "label", "task", "n", "mean", "ci_low", "ci_high", "mean_tokens")
-COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memory_mb")
 
 
 @dataclass(frozen=True)

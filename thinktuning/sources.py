@@ -110,10 +110,14 @@ class ConcatSource(Section):
 Source = Annotated[SimpleSource | ConcatSource, Field(discriminator="source")]
 
 
+def parts(source: Source) -> list[SimpleSource]:
+    """Return the data sets of a source, one unless it is several."""
+    return list(source.parts.values()) if isinstance(source, ConcatSource) else [source]
+
+
 def check_kind(source: Source, kind: AnswerKind) -> None:
     """Refuse a benchmark whose answers are of another kind than the study says."""
-    parts = source.parts.values() if isinstance(source, ConcatSource) else [source]
-    for part in parts:
+    for part in parts(source):
         if isinstance(part, Records) and part.format and FORMATS[part.format].kind != kind:
             raise ValueError(
                 f"the answers of format {part.format} are of kind {FORMATS[part.format].kind},"
