@@ -70,6 +70,11 @@ def teacher_model(wildcards):
     return [f"results/models/{name}"] if name in MODELS else []
 
 
+def one_of(names):
+    """The constraint of a wildcard to these names; without any it matches nothing."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 OVERRIDES = workflow.config_settings.config
 update_config(config, with_types(dict(OVERRIDES)))
 try:
@@ -80,6 +85,7 @@ except StudyError as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = STUDY.models()
+ORGANISMS = {name for name, model in MODELS.items() if model.source == "organism"}
 DATA = ["results/data/train.jsonl", *expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)]
 RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
 EVALUATIONS = [
