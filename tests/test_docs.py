@@ -166,6 +166,13 @@ def test_flips_in_the_text_are_those_of_the_snapshot():
     assert re.findall(r"\d+\.\d", sentence) == [f"{100 * float(rate):.1f}" for rate in expected]
 
 
+def test_commands_put_results_outside_the_repository():
+    texts = [README, *(path.read_text(encoding="utf-8") for path in ROOT.glob("docs/*.md"))]
+    found = re.findall(r"(?:DIRECTORY=|--directory )([^\s`]+)", "\n".join(texts))
+    assert len(found) > 3
+    assert [directory for directory in found if not directory.startswith("~/")] == []
+
+
 def test_the_library_example_trains(likely_eos, tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     small = "max_steps=1, max_completion_length=16, use_cpu=True, report_to='none', bf16=False,"
