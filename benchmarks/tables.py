@@ -60,10 +60,12 @@ def main():
 
     rng = random.Random(0)
     methods = [f"method{i}" for i in range(args.methods)]
+    seeds = {name: list(range(args.seeds)) for name in methods}
     run = CompareRun(
         study="made_up",
         methods={name: name for name in methods},
-        seeds={name: list(range(args.seeds)) for name in methods},
+        seeds=seeds,
+        evaluated_seeds=seeds,
         tasks=[f"task{i}" for i in range(args.tasks)],
         comparison=Comparison(baselines=methods[:2]),
     )

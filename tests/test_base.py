@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHAT_TEMPLATE
+from safetensors import SafetensorError
 from transformers import AutoTokenizer
 
 from thinktuning import base, files, organism
@@ -126,13 +127,18 @@ def test_path_that_is_missing_or_the_output_itself(model_copy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [OSError(errno.ENOSPC, "No space left on device"), "I/O error: (os error 28)"]
+    "error",
+    [  # as Python, safetensors and hf_xet say it
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        SafetensorError(
+            "Error while serializing: I/O error: No space left on device (os error 28)"
+        ),
+        RuntimeError("Data processing error: IO Error: No space left on device (os error 28)"),
+    ],
 )
-def test_a_full_disk(tiny_model_dir, tmp_path, monkeypatch, words):
-    from safetensors import SafetensorError
-
+def test_a_full_disk(tiny_model_dir, tmp_path, monkeypatch, error):
     def full(source, target):
-        raise words if isinstance(words, OSError) else SafetensorError(words)
+        raise error
 
     monkeypatch.setattr(base, "_link", full)
     with pytest.raises(StudyError, match="base: no space left"):

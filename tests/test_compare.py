@@ -31,6 +31,7 @@ def study(seeds: Sequence[int], tasks: Sequence[str] = ("sums",)) -> CompareRun:
         study="tiny",
         methods={"base": "zero-shot", "method": "a|b"},
         seeds={"base": [], "method": list(seeds)},
+        evaluated_seeds={"base": [*seeds, 0][:1], "method": list(seeds) or [0]},
         tasks=list(tasks),
         comparison=Comparison(baselines=["base"]),
     )
@@ -302,9 +303,10 @@ def test_cost(tmp_path: Path) -> None:
 
 
 def test_a_study_without_training(tmp_path: Path) -> None:
-    run = study([])
-    rows = run_compare(tmp_path, run, {("base", 3, "sums"): BASE, ("method", 3, "sums"): METHOD})
+    """Its methods are evaluated under the first seed; what another one left is not read."""
+    rows = run_compare(tmp_path, study([]), ONE_SEED | {("base", 5, "sums"): [[0, 0]]})
     assert [row["seeds"] for row in rows] == ["0", "0"]
+    assert [float(row["mean"]) for row in rows] == [0.5, 0.875]
     assert {row["stage"] for row in read(tmp_path / "tables/cost.csv")} == {"evaluate"}
     assert (
         "No method of this study is trained" in (tmp_path / "plots/learning_curves.svg").read_text()

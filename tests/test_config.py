@@ -105,6 +105,9 @@ def test_a_study_in_numbers():
     assert training.num_rollout_batches == 40
     seeds = {"zero_shot": [], "zero_shot_reflect": [], "grpo": [0, 1, 2], "thinktuning": [0, 1, 2]}
     assert study.compare_config().seeds == seeds
+    assert study.compare_config().evaluated_seeds == {
+        name: each or [0] for name, each in seeds.items()
+    }
     labels = {"zero_shot": "zero_shot", "grpo": "GRPO", "thinktuning": "thinktuning"}
     assert labels.items() <= study.compare_config().methods.items()
 

@@ -188,15 +188,19 @@ def test_build_keeps_its_own_probe_out_of_the_documents(tmp_path, monkeypatch):
 
     monkeypatch.setattr(organism, "pretrain", pretrain)
     monkeypatch.setattr(organism, "problems", problems)
-    monkeypatch.setattr(
-        organism, "generate_ids", lambda model, tokenizer, chats, *_, **__: [[5]] * len(chats)
-    )
+
+    def generate_ids(model, tokenizer, prompts, *_, **__):
+        seen["measured on"] = prompts
+        return [[5]] * len(prompts)
+
+    monkeypatch.setattr(organism, "generate_ids", generate_ids)
     asked = "State the final answer to the following arithmetic problem: 1 + 1 ="
     measured = organism.build(SMALL.model_copy(update={"max_steps": 60}), {asked}, tmp_path)
     assert measured["final_loss"] == 2.0
     assert measured["tutor_parsed"] == measured["student_accuracy_greedy"] == 0.0
-    probe, *_, measured_on = seen["probes"]
-    assert probe == measured_on and len(probe) > 400
+    probe, *_ = seen["probes"]
+    assert len(probe) > 400
+    assert all(any(q in prompt for q in probe) for prompt in seen["measured on"])
     texts = [doc.chat[-1]["content"] for doc in seen["documents"]]
     # the shortest sums are few: without the exclusion some would surely be in the documents
     assert not [q for q in probe | {asked} if any(q in text.splitlines() for text in texts)]

@@ -101,7 +101,8 @@ def test_lock_is_transitive() -> None:
     assert {name: lines for name, lines in missing.items() if lines} == {}
 
 
-def test_every_import_of_the_package_is_declared() -> None:
+def imported_modules() -> set[str]:
+    """Return the top-level modules that the package imports, the standard library's aside."""
     trees = [ast.parse(path.read_text()) for path in (ROOT / "thinktuning").rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     imported = {
@@ -110,8 +111,11 @@ def test_every_import_of_the_package_is_declared() -> None:
     imported |= {
         str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0
     }
-    modules = {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"thinktuning"}
+    return {name.split(".")[0] for name in imported} - sys.stdlib_module_names - {"thinktuning"}
 
+
+def test_every_import_of_the_package_is_declared() -> None:
+    modules = imported_modules()
     declared = ranges(EVERY_REQUIREMENT)
     providers = packages_distributions()
     assert "torch" in modules
@@ -120,6 +124,15 @@ def test_every_import_of_the_package_is_declared() -> None:
         for module in modules
         if not any(canonicalize_name(name) in declared for name in providers.get(module, [module]))
     ] == []
+
+
+def test_every_dependency_is_imported() -> None:
+    providers = packages_distributions()
+    used = {
+        canonicalize_name(d) for module in imported_modules() for d in providers.get(module, [])
+    }
+    used.add("snakemake")  # run as a command
+    assert ranges(PYPROJECT["project"]["dependencies"]).keys() - used == set()
 
 
 def test_package_data_covers_every_file_that_is_not_python() -> None:

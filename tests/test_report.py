@@ -23,6 +23,7 @@ RUN = CompareRun(
     study="tiny",
     methods={"base": "zero-shot", "taught": "<i>a & b</i>"},
     seeds={"base": [], "taught": [0, 1]},
+    evaluated_seeds={"base": [0], "taught": [0, 1]},
     tasks=["sums", "products"],
     comparison=Comparison(baselines=["base"]),
 )

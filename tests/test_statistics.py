@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from thinktuning.statistics import (
     Estimate,
@@ -21,7 +20,6 @@ from thinktuning.statistics import (
     pass_at_k,
     proportion_interval,
     standard_error,
-    two_level_bootstrap,
 )
 
 
@@ -75,21 +73,6 @@ def test_standard_error_and_t_interval():
 def test_wilson_interval_as_published(num_correct, n, low, high):
     # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3
     estimate = proportion_interval(num_correct, n)
-    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((low, high), abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("num_correct", "n", "low", "high"),
-    [
-        (81, 263, 0.2527, 0.3676),
-        (15, 148, 0.0578, 0.1617),
-        (0, 20, 0, 0.1684),
-        (1, 29, 0.0009, 0.1776),
-    ],
-)
-def test_clopper_pearson_interval_as_published(num_correct, n, low, high):
-    # Newcombe 1998, table I, method 5
-    estimate = proportion_interval(num_correct, n, method="clopper_pearson")
     assert (estimate.ci_low, estimate.ci_high) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -157,21 +140,25 @@ def test_one_seed_has_no_interval_over_seeds():
         crossed_interval([[1, 0, 1]])
 
 
-def test_bootstrap_of_one_seed_resamples_questions():
-    scores = np.random.default_rng(0).random(200)
-    estimate = two_level_bootstrap([scores], num_resamples=4000, seed=1)
-    plain = mean_interval(scores)
-    assert estimate.mean == plain.mean
-    assert estimate.se == pytest.approx(plain.se, rel=0.04)
-    assert estimate.ci_low == pytest.approx(plain.ci_low, abs=0.1 * plain.se)
-    assert estimate.ci_high == pytest.approx(plain.ci_high, abs=0.1 * plain.se)
+def test_no_difference_and_no_noise_have_the_p_values_1_and_0():
+    same = np.array([[0.2, 0.4], [0.2, 0.4]])
+    assert crossed_difference(same, same)[1] == 1
+    assert crossed_difference(same + 0.1, same)[1] == 0
 
 
-def test_bootstrap_draws_the_same_questions_for_every_seed():
-    # three seeds that agree say no more than one: independent draws would divide se by sqrt(3)
-    scores = np.random.default_rng(0).random(200)
-    estimate = two_level_bootstrap([scores] * 3, num_resamples=4000, seed=1)
-    assert estimate.se == pytest.approx(standard_error(scores), rel=0.04)
+def two_level_bootstrap(scores_S_N, num_resamples, seed):
+    """The mean with its 95 % percentile interval over resampled seeds crossed with questions.
+
+    It stands beside `crossed_interval`: with few seeds it is too short where they differ much.
+    """
+    scores = np.asarray(scores_S_N)
+    rng = np.random.default_rng(seed)
+    seeds_R_S, questions_R_N = (
+        rng.multinomial(size, np.full(size, 1 / size), num_resamples) for size in scores.shape
+    )
+    means = (seeds_R_S @ scores * questions_R_N).sum(axis=1) / scores.size
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(scores.mean(), low, high, means.std(ddof=1), scores.shape[1])
 
 
 def test_bootstrap_resamples_seeds_with_replacement():
@@ -179,20 +166,6 @@ def test_bootstrap_resamples_seeds_with_replacement():
     estimate = two_level_bootstrap([[0.0] * 5, [1.0] * 5], num_resamples=4000, seed=1)
     assert (estimate.mean, estimate.ci_low, estimate.ci_high) == (0.5, 0, 1)
     assert estimate.se == pytest.approx(math.sqrt(1 / 8), rel=0.04)
-
-
-def test_bootstrap_is_reproducible_and_blocks_do_not_matter_for_its_shape():
-    scores = np.random.default_rng(0).random((2, 5000))  # 210 resamples a block
-    first = two_level_bootstrap(scores, num_resamples=500, seed=1)
-    assert first == two_level_bootstrap(scores, num_resamples=500, seed=1)
-    assert first != two_level_bootstrap(scores, num_resamples=500, seed=2)
-    assert first.ci_low < first.mean < first.ci_high
-
-
-def test_no_difference_and_no_noise_have_the_p_values_1_and_0():
-    same = np.array([[0.2, 0.4], [0.2, 0.4]])
-    assert crossed_difference(same, same)[1] == 1
-    assert crossed_difference(same + 0.1, same)[1] == 0
 
 
 @pytest.mark.parametrize("deviation", [0.0, 0.2, 0.5])
@@ -212,6 +185,8 @@ def test_the_interval_over_three_seeds_covers_93_to_97_and_the_bootstrap_less(de
     assert 0.93 <= covered[0] / num_studies <= 0.97
     if deviation == 0.5:
         assert covered[1] / 300 < 0.88
+    if deviation == 0:
+        assert covered[1] / 300 > 0.93
 
 
 def test_holm():
@@ -281,25 +256,11 @@ def samples_of(rng, n, k, seeds=1):
                 + rng.normal(0, 0.3, (5, 100))
             ),
         ),
-        (
-            lambda scores: two_level_bootstrap(scores, 400, 0),
-            0.0,
-            lambda rng: rng.normal(0, 0.4, (1, 300)),
-        ),
     ],
-    ids=["avg@4", "Wilson", "Wilson 0.3", "paired", "crossed 3", "crossed 5", "bootstrap"],
+    ids=["avg@4", "Wilson", "Wilson 0.3", "paired", "crossed 3", "crossed 5"],
 )
 def test_the_95_percent_interval_covers_93_to_97(interval, truth, draw):
     assert 0.93 <= coverage(interval, truth, draw) <= 0.97
-
-
-def test_clopper_pearson_never_covers_less():
-    """Exact, so conservative: over all outcomes of 40 questions at any true share."""
-    ends = [proportion_interval(c, 40, method="clopper_pearson") for c in range(41)]
-    for truth in (0.02, 0.1, 0.3, 0.5, 0.77):
-        mass = stats.binom.pmf(np.arange(41), 40, truth)
-        covered = sum(m for m, e in zip(mass, ends, strict=True) if e.ci_low <= truth <= e.ci_high)
-        assert covered >= 0.95
 
 
 @pytest.mark.parametrize("scores", [[], [1.0], [[1.0, 2.0]], [1.0, float("nan")]])

@@ -67,7 +67,7 @@ def test_default_study_is_planned_from_any_directory(tmp_path: Path) -> None:
     num_untrained = sum(not method.get("train", True) for method in methods)
     num_runs = (len(methods) - num_untrained) * num_seeds
     num_evaluations = (num_runs + num_untrained) * len(DEFAULT["tasks"])
-    once = {"resolve_data": 1, "resolve_base": 1, "resolve_compare": 1, "data": 1, "base": 1}
+    once = {"resolve_data": 1, "resolve_base": 1, "resolve_compare": 1, "data": 1, "organism": 1}
     many = {"resolve_train": num_runs, "train": num_runs}
     many |= {"resolve_evaluate": num_evaluations, "evaluate": num_evaluations}
     assert plan(tmp_path) == once | many | {"compare": 1, "report": 1, "all": 1}
@@ -90,7 +90,7 @@ def test_a_teacher_of_its_own_is_materialised_for_its_method(
     other = {"backend": "model", "model": {"source": "path", "path": "teacher"}}
     small["methods"]["other"] = {"teacher": other}
     study = write_study(tmp_path, small)
-    assert plan(tmp_path, "--configfile", study)["base"] == 2
+    assert plan(tmp_path, "--configfile", study)["base"] == 1
     done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
     commands = re.findall(r"thinktuning train .*", done.stdout)
     assert len(commands) == 3 * len(small["seeds"])
@@ -112,7 +112,8 @@ def test_a_planned_resources_file_sets_what_jobs_ask_for(
     jobs = re.findall(
         r"^rule (\w+):\n(?:    .*\n)*?    resources: .*?mem_mb=(\d+)", done.stdout, re.M
     )
-    found = {(rule, int(megabytes)) for rule, megabytes in jobs if rule in planned}
+    stages = {rule: "base" if rule == "organism" else rule for rule, _ in jobs}
+    found = {(stages[rule], int(mb)) for rule, mb in jobs if stages[rule] in planned}
     assert found == {(stage, values["mem_mb"]) for stage, values in planned.items()}
 
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -124,7 +125,33 @@ def test_a_judge_reads_every_evaluation(tmp_path: Path, small: dict[str, Any]) -
     small["judge"] = {"backend": "model", "model": {"source": "path", "path": "judge"}}
     found = plan(tmp_path, "--configfile", write_study(tmp_path, small))
     assert found["judge"] == found["evaluate"] == 6
-    assert (found["resolve_judge"], found["base"]) == (1, 2)
+    assert (found["resolve_judge"], found["base"]) == (1, 1)
+
+
+def test_an_organism_takes_a_node_and_other_models_are_fetched_locally(
+    tmp_path: Path, small: dict[str, Any]
+) -> None:
+    teacher = {"source": "hub", "repo": "someone/teacher", "revision": "0" * 40}
+    small["methods"]["other"] = {"teacher": {"backend": "model", "model": teacher}}
+    small["judge"] = {"backend": "model", "model": {"source": "path", "path": "judge"}}
+    study = write_study(tmp_path, small)
+    done = snakemake(tmp_path, "--dry-run", "--configfile", study)
+    jobs = re.findall(
+        r"^rule (\w+):\n    input: (.*)\n    output: results/models/(\w+)$", done.stdout, re.M
+    )
+    made = {model: (rule, "results/data/train.jsonl" in needs) for rule, needs, model in jobs}
+    assert made == {
+        "base": ("organism", True),
+        "teacher_other": ("base", False),
+        "judge": ("base", False),
+    }
+    # a dry run counts all jobs as local
+    (tmp_path / "Snakefile").write_text(
+        f'include: "{ROOT}/Snakefile"\nprint("local:", *workflow._localrules)\n'
+    )
+    done = snakemake(tmp_path, "--snakefile", "Snakefile", "--dry-run", "--configfile", study)
+    (local,) = re.findall(r"^local: (.*)", done.stdout, re.M)
+    assert "base" in local.split() and "organism" not in local.split()
 
 
 @pytest.mark.parametrize("gpus", [1, 4])
@@ -283,7 +310,7 @@ def test_a_change_reruns_what_depends_on_it(tmp_path: Path, small: dict[str, Any
 
     def rerun(change: dict[str, Any]) -> dict[str, int]:
         changed = plan(tmp_path, "--configfile", write_study(tmp_path, change, "changed.yaml"))
-        return {rule: n for rule, n in changed.items() if rule in ("base", "train", "evaluate")}
+        return {rule: n for rule, n in changed.items() if rule in ("organism", "train", "evaluate")}
 
     method = copy.deepcopy(small)
     method["methods"]["thinktuning"]["guidance"] = {"select": "all_wrong"}

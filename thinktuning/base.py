@@ -13,7 +13,6 @@ half the size of float32 and for SmolLM2 within 6e-5 nats a token of it (KL over
 TRL loads it as float32.
 """
 
-import errno
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -56,8 +55,6 @@ def materialise(model: Model, data_dir: Path, output: Path) -> None:
     Raises:
         StudyError: the source lacks a part or the disk is full; `output` stays as it was.
     """
-    from safetensors import SafetensorError
-
     # Fixed names, so that the next job clears what a killed one left.
     partial = output.with_name(f".{output.name}.partial")
     old = output.with_name(f".{output.name}.old")
@@ -77,10 +74,9 @@ def materialise(model: Model, data_dir: Path, output: Path) -> None:
         if output.exists():
             output.rename(old)
         partial.rename(output)
-    except (OSError, SafetensorError) as error:
-        # safetensors says so in words alone
-        if "os error 28" in str(error) or getattr(error, "errno", None) == errno.ENOSPC:
-            raise files.write_error(output, OSError(errno.ENOSPC, "")) from error
+    except Exception as error:
+        if files.disk_is_full(error):
+            raise files.write_error(output, error) from error
         raise
     finally:
         for leftover in (partial, old):

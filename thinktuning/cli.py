@@ -18,6 +18,7 @@ from thinktuning.config import (
     read_config,
 )
 from thinktuning.errors import StudyError
+from thinktuning.files import disk_is_full
 
 DESCRIPTION = """\
 Find out whether a language model can be taught to reflect (ThinkTuning, arXiv 2508.07616).
@@ -63,10 +64,10 @@ def validate(arguments: argparse.Namespace) -> None:
         if study.judge:
             prompts.load(study.judge.prompt, "judge.prompt")
         runs = len(study.trained()) * len(study.seeds)
-        untrained = len(study.methods) - len(study.trained())
+        evaluated = sum(len(study.evaluated_seeds(method)) for method in study.methods)
         print(
             f"{path}: valid. Study {study.name!r}: {len(study.methods)} methods, {runs} training"
-            f" runs, {(runs + untrained) * len(study.tasks)} evaluations."
+            f" runs, {evaluated * len(study.tasks)} evaluations."
         )
 
 
@@ -340,12 +341,6 @@ def main() -> None:
         if not disk_is_full(error):
             raise
         sys.exit(f"\nthinktuning: no space left on the disk; free some, run it again ({error})")
-
-
-def disk_is_full(error: Exception) -> bool:
-    """Tell whether an error is a full disk, which torch and safetensors each say in words alone."""
-    words = ("No space left on device", "Disk quota exceeded", "inline_container")
-    return any(word in str(error) for word in words)
 
 
 if __name__ == "__main__":

@@ -80,21 +80,8 @@ def compare(run: CompareRun, results: Path, tables_dir: Path, plots_dir: Path) -
 
 
 def evaluations(run: CompareRun, results: Path, method: str, task: str) -> list[Path]:
-    """Return the directories of a method's evaluations on a task, one for each training seed.
-
-    A method without training is evaluated once, under the study's first seed.
-    """
-    first = next((seeds[0] for seeds in run.seeds.values() if seeds), None)
-    if first is not None:
-        seeds = run.seeds[method] or [first]
-        return [results / f"eval/{method}/seed{seed}/{task}" for seed in seeds]
-    found = list(results.glob(f"eval/{method}/seed*/{task}"))
-    if len(found) != 1:
-        raise StudyError(
-            f"{results}/eval/{method}: {len(found)} evaluations of {task}, one expected; remove "
-            "those of other seeds than the study's first"
-        )
-    return found
+    """Return the directories of a method's evaluations on a task, one for each seed."""
+    return [results / f"eval/{method}/seed{s}/{task}" for s in run.evaluated_seeds[method]]
 
 
 def read_answers(run: CompareRun, results: Path) -> dict[tuple[str, str], Answers]:

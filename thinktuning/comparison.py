@@ -55,14 +55,17 @@ class Answers:
         )
 
 
+def scopes(run: CompareRun) -> dict[str, list[str]]:
+    """Return what there are rows of, as the tasks in it: each task, and the mean of several."""
+    of_tasks = {task: [task] for task in run.tasks}
+    return of_tasks | {MEAN_OF_TASKS: run.tasks} if len(run.tasks) > 1 else of_tasks
+
+
 def comparison_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> list[Row]:
     """Return the rows of comparison.csv: each task's methods, then those of the mean of tasks."""
     confidence = run.comparison.confidence
-    scopes = {task: [task] for task in run.tasks}
-    if len(run.tasks) > 1:
-        scopes[MEAN_OF_TASKS] = run.tasks
     rows = []
-    for scope, tasks in scopes.items():
+    for scope, tasks in scopes(run).items():
         for method, label in run.methods.items():
             of_method = [answers[method, task] for task in tasks]
             row: Row = {"method": method, "label": label, "task": scope}
@@ -112,21 +115,18 @@ def subset_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> 
 
 def reflection_rows(run: CompareRun, answers: Mapping[tuple[str, str], Answers]) -> list[Row]:
     """Return each method's behaviours and flips on each task, and on the mean of tasks."""
-    scopes = {task: [task] for task in run.tasks}
-    if len(run.tasks) > 1:
-        scopes[MEAN_OF_TASKS] = run.tasks
     return [
         {"method": method, "label": label, "task": scope}
         | mean_figures([answers[method, task].reflection for task in tasks])
-        for scope, tasks in scopes.items()
+        for scope, tasks in scopes(run).items()
         for method, label in run.methods.items()
     ]
 
 
 def summary(answers: Sequence[Answers], confidence: float) -> Row:
     """Return what a method did on a task, or on the mean of several."""
-    correct = share([a.correct_S_N_K for a in answers], confidence)
-    reflects = share([a.reflects_S_N_K for a in answers], confidence)
+    correct = share_interval([a.correct_S_N_K for a in answers], confidence)
+    reflects = share_interval([a.reflects_S_N_K for a in answers], confidence)
     samples = {a.correct_S_N_K.shape[2] for a in answers}
     return {
         "n": correct.n,
@@ -140,7 +140,7 @@ def summary(answers: Sequence[Answers], confidence: float) -> Row:
     } | mean_figures([a.figures for a in answers])
 
 
-def share(outcomes: Sequence[np.ndarray], confidence: float) -> Estimate:
+def share_interval(outcomes: Sequence[np.ndarray], confidence: float) -> Estimate:
     """Return a share's mean over tasks and its interval, inside [0, 1].
 
     Args:
@@ -183,8 +183,12 @@ def difference_columns(
     """Return the columns of a method minus a baseline; empty for the baseline itself."""
     values: list[float | None] = [None] * 8
     if pair:
-        accuracy, p = difference([[a.correct_S_N_K for a in side] for side in pair], confidence)
-        reflection, _ = difference([[a.reflects_S_N_K for a in side] for side in pair], confidence)
+        accuracy, p = difference_and_p(
+            [[a.correct_S_N_K for a in side] for side in pair], confidence
+        )
+        reflection, _ = difference_and_p(
+            [[a.reflects_S_N_K for a in side] for side in pair], confidence
+        )
         values = [accuracy.mean, *ends(accuracy), p]
         values += [statistics.minimum_detectable_effect(accuracy)]
         values += [reflection.mean, *ends(reflection)]
@@ -199,7 +203,9 @@ def ends(difference: Estimate) -> tuple[float, float]:
     return max(-1.0, difference.ci_low), min(1.0, difference.ci_high)
 
 
-def difference(sides: Sequence[Sequence[np.ndarray]], confidence: float) -> tuple[Estimate, float]:
+def difference_and_p(
+    sides: Sequence[Sequence[np.ndarray]], confidence: float
+) -> tuple[Estimate, float]:
     """Return the mean over tasks of a - b, paired by question and seed, and its p-value.
 
     Args:

@@ -99,11 +99,12 @@ class WarmupRun(Section):
 
 
 class CompareRun(Section):
-    """The comparison job, resolved; an untrained method has no seeds."""
+    """The comparison job, resolved; an untrained method has no `seeds`."""
 
     study: Name
     methods: dict[Name, str]
     seeds: dict[Name, list[int]]
+    evaluated_seeds: dict[Name, list[int]]
     tasks: list[Name]
     comparison: Comparison
     judged: bool = False
@@ -232,6 +233,7 @@ class Study(Section):
             study=self.name,
             methods={name: method.label or name for name, method in self.methods.items()},
             seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
+            evaluated_seeds={name: self.evaluated_seeds(name) for name in self.methods},
             tasks=list(self.tasks),
             comparison=self.comparison,
             judged=self.judge is not None,
@@ -271,6 +273,10 @@ class Study(Section):
     def trained(self) -> list[str]:
         """Methods that train a model, in the study's order."""
         return [name for name, method in self.methods.items() if method.train]
+
+    def evaluated_seeds(self, method: str) -> list[int]:
+        """Seeds that a method is evaluated under: an untrained one once, under the first."""
+        return self.seeds if self.methods[method].train else self.seeds[:1]
 
 
 def _merge(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from thinktuning.prompts import load
 from thinktuning.schema import Teacher
 
 TRAIN_UTILISATION, GENERATE_UTILISATION, BANDWIDTH_UTILISATION = 0.35, 0.5, 0.6
-ORGANISM_VOCABULARY = 1024  # at most
 TILE = (4096, 32768)  # TRL's, of logits: tokens x vocabulary
 
 
@@ -90,18 +89,12 @@ def model_size(model: Model) -> Size:
 def model_config(model: Model) -> Any:
     """Return the transformers configuration of any source, without weights."""
     from huggingface_hub.errors import StrictDataclassError
-    from transformers import AutoConfig, LlamaConfig
+    from transformers import AutoConfig
 
     if isinstance(model, Organism):
-        return LlamaConfig(
-            vocab_size=ORGANISM_VOCABULARY,
-            hidden_size=model.hidden_size,
-            intermediate_size=model.intermediate_size,
-            num_hidden_layers=model.num_hidden_layers,
-            num_attention_heads=model.num_attention_heads,
-            num_key_value_heads=model.num_attention_heads,
-            tie_word_embeddings=True,
-        )
+        from thinktuning.organism import VOCABULARY, llama_config
+
+        return llama_config(model, VOCABULARY)
     place, options = "", {}
     match model:
         case PathModel():

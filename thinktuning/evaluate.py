@@ -150,8 +150,8 @@ def sample_rows(run: EvalRun, documents: list[dict[str, Any]], lm: Any) -> list[
 def summarise(run: EvalRun, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Aggregate a task's rows: what `results.json` says beside where it comes from."""
 
-    def share(condition: Any) -> float:
-        return sum(map(condition, rows)) / len(rows)
+    def mean(figure: Any) -> float:
+        return sum(map(figure, rows)) / len(rows)
 
     return {
         "method": run.method,
@@ -160,12 +160,12 @@ def summarise(run: EvalRun, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "lm_eval": run.lm_eval,
         "n": len({row["id"] for row in rows}),
         "k": run.num_samples,
-        "mean": share(lambda row: row["correct"]),
-        "reflection_rate": share(lambda row: row["reflects"]),
-        "mean_tokens": share(lambda row: row["num_tokens"]),
-        "truncation_rate": share(lambda row: row["finish_reason"] == "length"),
-        "no_answer_rate": share(lambda row: row["verdict"] == "no_answer"),
-        "error_rate": share(lambda row: row["verdict"] in ("error", "timeout")),
+        "mean": mean(lambda row: row["correct"]),
+        "reflection_rate": mean(lambda row: row["reflects"]),
+        "mean_tokens": mean(lambda row: row["num_tokens"]),
+        "truncation_rate": mean(lambda row: row["finish_reason"] == "length"),
+        "no_answer_rate": mean(lambda row: row["verdict"] == "no_answer"),
+        "error_rate": mean(lambda row: row["verdict"] in ("error", "timeout")),
         "prompt": run.prompt.model_dump(),
         "sampling": run.evaluation.model_dump(),
     }

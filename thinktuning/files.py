@@ -37,11 +37,20 @@ def write_text_atomic(path: str | Path, text: str) -> None:
         raise write_error(path, error) from error
 
 
-def write_error(path: str | Path, error: OSError) -> StudyError:
+def write_error(path: str | Path, error: Exception) -> StudyError:
     """Say why `path` could not be written, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if disk_is_full(error):
         return StudyError(f"{path}: no space left on the disk; free some and run the stage again")
-    return StudyError(f"{path}: cannot be written ({error.strerror or error}); check the path")
+    reason = getattr(error, "strerror", None) or error
+    return StudyError(f"{path}: cannot be written ({reason}); check the path")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Tell whether an error is a full disk; torch, safetensors and hf_xet say so in words alone."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    words = ("No space left on device", "Disk quota exceeded", "inline_container")
+    return any(word in str(error) for word in words)
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

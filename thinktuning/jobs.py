@@ -38,6 +38,7 @@ MIB, GIB = 2**20, 2**30
 RUNTIME_MB = 600  # of Python, torch, transformers, trl and lm-eval before a model is loaded
 CUDA_MB = 1500  # of a CUDA context with its libraries
 FIGURES = ("student_tokens", "teacher_tokens", "num_rollouts", "num_asked")  # of metrics.jsonl
+DOCUMENT_TOKENS = 128  # at most, of an organism's document: sums of four terms make 76
 NUM_QUESTIONS = {  # of the public data sets' splits; others count as 1,000 unless they say a limit
     ("openai/gsm8k", "test"): 1319,
     ("HuggingFaceH4/MATH-500", "test"): 500,
@@ -181,7 +182,8 @@ def base_job(study: Study, size: Size) -> Job:
     weights = 4 * size.parameters
     memory = RUNTIME_MB + weights / MIB
     if isinstance(study.model, Organism):
-        memory += (3 * weights + activations(size, study.model.batch_size * 128, False)) / MIB
+        tokens = study.model.batch_size * DOCUMENT_TOKENS
+        memory += (3 * weights + activations(size, tokens, False)) / MIB
     if warmup := study.warmup:
         tokens = warmup.batch_size * warmup.max_length
         working = activations(size, tokens, False, warmup.bf16) + 12 * tokens * size.vocabulary
@@ -237,7 +239,7 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
 
 
 def evaluate_job(study: Study, method: str, size: Size, results: Path | None) -> Job:
-    runs = len(study.seeds) if study.methods[method].train else 1
+    runs = len(study.evaluated_seeds(method))
     prompts, tokens = 0, 0.0
     hours: dict[str, list[float]] = {name: [] for name in GPUS}  # of each task
     batch = study.evaluation.batch_size

@@ -18,13 +18,7 @@ from thinktuning.errors import StudyError
 from thinktuning.jobs import MIB, Job, estimate, suggested_mem_mb
 from thinktuning.loading import generate
 from thinktuning.models import HubModel, PackageModel, PathModel
-from thinktuning.sources import (
-    ConcatSource,
-    HubSource,
-    JsonlSource,
-    ReasoningGymSource,
-    Source,
-)
+from thinktuning.sources import HubSource, JsonlSource, ReasoningGymSource, parts
 
 LITTLE_DISK = 10  # GiB: is thought scarce where nothing says how much a study needs
 ABSENT = "not in the cache: "
@@ -140,12 +134,6 @@ def models(study: Study) -> Iterator[Finding]:
 
 def questions(study: Study) -> Iterator[Finding]:
     """Look for the files, data sets and generators of the questions."""
-
-    def parts(key: str, source: Source) -> dict[str, Source]:
-        if isinstance(source, ConcatSource):
-            return {f"{key}.parts.{name}": part for name, part in source.parts.items()}
-        return {key: source}
-
     named = parts("data.train", study.data.train)
     for name, task in study.tasks.items():
         named |= parts(f"tasks.{name}.data", task.data)

@@ -34,7 +34,7 @@ from thinktuning.sums import steps
 from thinktuning.teacher import generate_ids
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 CHECK_SUFFIX = " Check your answer."
 OPENINGS = {
@@ -54,6 +54,8 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 MAX_LENGTH = 256
+VOCABULARY = 1024  # at most
+NUM_HELD_OUT = 500
 
 
 class Problem(NamedTuple):
@@ -149,6 +151,12 @@ def documents(spec: Organism, size: int, excluded: frozenset[str]) -> list[Docum
     ]
 
 
+def held_out(spec: Organism) -> list[Problem]:
+    """Generate the problems to measure the skills on, of seeds below those of the documents."""
+    seed = 10**6 * (spec.seed + 1) - 10**5
+    return list(problems(spec, spec.max_terms, seed, NUM_HELD_OUT, frozenset()))
+
+
 def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
     """Train the tokenizer: a stock sentence or a number up to 99 is one token."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -160,7 +168,7 @@ def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, whole])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=1024,
+        vocab_size=VOCABULARY,
         min_frequency=20,
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -178,14 +186,12 @@ def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
     )
 
 
-def new_model(spec: Organism, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
-    """Initialise the Llama, from the organism's seed."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+def llama_config(spec: Organism, vocab_size: int, **tokens: int | None) -> "LlamaConfig":
+    """Return the Llama's configuration; `tokens` are the ids of its special ones."""
+    from transformers import LlamaConfig
 
-    torch.manual_seed(spec.seed)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
+    return LlamaConfig(
+        vocab_size=vocab_size,
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
         num_hidden_layers=spec.num_hidden_layers,
@@ -193,6 +199,19 @@ def new_model(spec: Organism, tokenizer: "PreTrainedTokenizerBase") -> "PreTrain
         num_key_value_heads=spec.num_attention_heads,
         max_position_embeddings=MAX_LENGTH,
         tie_word_embeddings=True,
+        **tokens,
+    )
+
+
+def new_model(spec: Organism, tokenizer: "PreTrainedTokenizerBase") -> "PreTrainedModel":
+    """Initialise the Llama, from the organism's seed."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(spec.seed)
+    config = llama_config(
+        spec,
+        len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         bos_token_id=None,
@@ -272,12 +291,9 @@ def pretrain(
 def measure(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    spec: Organism,
-    excluded: frozenset[str],
-    size: int = 500,
+    probe: list[Problem],
 ) -> dict[str, Any]:
-    """Measure both skills on `size` problems that no document contains."""
-    held_out = list(problems(spec, spec.max_terms, 10**6 * (spec.seed + 1) - 10**5, size, excluded))
+    """Measure both skills on problems that no document contains."""
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0}
 
     def ask(chats: list[Chat], **how: Any) -> list[str]:
@@ -286,22 +302,20 @@ def measure(
         return tokenizer.batch_decode(completions, skip_special_tokens=True)
 
     def accuracy(replies: list[str]) -> float:
-        right = [extract_boxed(r) == str(p.value) for r, p in zip(replies, held_out, strict=True)]
+        right = [extract_boxed(r) == str(p.value) for r, p in zip(replies, probe, strict=True)]
         return sum(right) / len(right)
 
-    asked = [student_chat(p.question, Prompt()) for p in held_out]
-    told = [student_chat(p.question, Prompt(suffix=CHECK_SUFFIX)) for p in held_out]
+    asked = [student_chat(p.question, Prompt()) for p in probe]
+    told = [student_chat(p.question, Prompt(suffix=CHECK_SUFFIX)) for p in probe]
     student, sampled, checked = ask(asked), ask(asked, **sampling), ask(told)
-    tutor = ask(
-        [load("organism").chat(p.question, s) for p, s in zip(held_out, sampled, strict=True)]
-    )
+    tutor = ask([load("organism").chat(p.question, s) for p, s in zip(probe, sampled, strict=True)])
     judged = [
         (feedback.opinion == "correct") == (extract_boxed(s) == str(p.value))
-        for reply, s, p in zip(tutor, sampled, held_out, strict=True)
+        for reply, s, p in zip(tutor, sampled, probe, strict=True)
         if (feedback := parse_feedback(reply))
     ]
     return {
-        "num_problems": len(held_out),
+        "num_problems": len(probe),
         "student_accuracy_greedy": accuracy(student),
         "student_accuracy_sampled": accuracy(sampled),
         "student_reflection_rate_sampled": sum(map(reflects, sampled)) / len(sampled),
@@ -314,8 +328,7 @@ def measure(
 
 def build(spec: Organism, excluded: set[str], output: Path) -> dict[str, Any]:
     """Make the organism, save it into `output` and return what was measured of it."""
-    held_out_seed = 10**6 * (spec.seed + 1) - 10**5
-    probe = problems(spec, spec.max_terms, held_out_seed, 500, frozenset())
+    probe = held_out(spec)
     known = frozenset(excluded) | {problem.question for problem in probe}
     docs = documents(spec, spec.max_steps * spec.batch_size, known)
     tokenizer = train_tokenizer(docs[:4000])
@@ -324,4 +337,4 @@ def build(spec: Organism, excluded: set[str], output: Path) -> dict[str, Any]:
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     final_loss = fmean(losses[-50:])
-    return {"final_loss": final_loss} | measure(model, tokenizer, spec, frozenset())
+    return {"final_loss": final_loss} | measure(model, tokenizer, probe)

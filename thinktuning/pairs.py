@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from thinktuning import tables
-from thinktuning.comparison import difference, ends, share
+from thinktuning.comparison import difference_and_p, ends, share_interval
 from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl
 from thinktuning.terminal import console, paragraph
@@ -38,8 +38,8 @@ def compare_samples(a: Path, b: Path) -> None:
     sides = [correct(questions, list(samples[0])) for questions in samples]
     out = console()
     for name, path, side in zip("AB", paths, sides, strict=True):
-        estimate = share([side], CONFIDENCE)
-        accuracy = tables.interval(estimate.mean, estimate.ci_low, estimate.ci_high)
+        estimate = share_interval([side], CONFIDENCE)
+        accuracy = tables.interval_text(estimate.mean, estimate.ci_low, estimate.ci_high)
         asked = f"{side.shape[1]} questions, samples of each: {side.shape[2]}"
         out.print(paragraph(name, (f"{path}\naccuracy {accuracy} %, {asked}", "")))
     if sides[0].shape[2] != sides[1].shape[2]:  # repeating all samples alike changes no mean
@@ -47,8 +47,8 @@ def compare_samples(a: Path, b: Path) -> None:
             np.repeat(side, other.shape[2], axis=2)
             for side, other in zip(sides, reversed(sides), strict=True)
         ]
-    gain, p = difference([[sides[1]], [sides[0]]], CONFIDENCE)
-    points = tables.interval(gain.mean, *ends(gain), sign="+")
+    gain, p = difference_and_p([[sides[1]], [sides[0]]], CONFIDENCE)
+    points = tables.interval_text(gain.mean, *ends(gain), sign="+")
     out.print(
         paragraph("B minus A", (f"{points} points, paired by question", "bold"), (p_text(p), ""))
     )
@@ -59,7 +59,7 @@ def compare_samples(a: Path, b: Path) -> None:
 
 
 def p_text(p: float) -> str:
-    return f", p {tables.p_value(p)}" if p < 0.001 else f", p = {tables.p_value(p)}"
+    return f", p {tables.p_value_text(p)}" if p < 0.001 else f", p = {tables.p_value_text(p)}"
 
 
 def print_examples(

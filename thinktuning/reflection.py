@@ -67,17 +67,17 @@ def judge_figures(judged: Sequence[tuple[Sequence[str], Judgement]]) -> dict[str
     figures = {
         "num_judged": float(len(both)),
         "judge_missing_rate": 1 - len(both) / len(judged) if judged else math.nan,
-        "judge_reflection_rate": share([bool(named) for _, named in both]),
+        "judge_reflection_rate": mean_or_nan([bool(named) for _, named in both]),
         "kappa_reflection": kappa([(bool(lexical), bool(named)) for lexical, named in both]),
     }
     for name in PATTERNS:
         pairs = [(name in lexical, name in named) for lexical, named in both]
-        figures[f"judge_rate_{name}"] = share([named for _, named in pairs])
+        figures[f"judge_rate_{name}"] = mean_or_nan([named for _, named in pairs])
         figures[f"kappa_{name}"] = kappa(pairs)
     return figures
 
 
-def share(verdicts: Sequence[bool]) -> float:
+def mean_or_nan(verdicts: Sequence[bool]) -> float:
     return sum(verdicts) / len(verdicts) if verdicts else math.nan
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from thinktuning import tables
 from thinktuning.behaviours import FLIPS, PATTERNS
-from thinktuning.compare import evaluations, read_json
+from thinktuning.compare import COST, evaluations, read_json
 from thinktuning.comparison import MEAN_OF_TASKS
 from thinktuning.config import CompareRun
 from thinktuning.errors import StudyError
@@ -38,7 +38,6 @@ PLOTS = {
     "learning_curves": "Training, by rollout batch.",
 }
 COMPARISON = ("method", "label", "task", "n", "mean", "ci_low", "ci_high", "mean_tokens")
-COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -161,16 +160,19 @@ def accuracy_table(run: CompareRun, rows: Sequence[Row], scope: str) -> Table:
     found = [row for row in rows if row["task"] == scope]
     body = []
     for row in found:
-        line = [row["label"], tables.interval(row["mean"], row["ci_low"], row["ci_high"])]
+        line = [row["label"], tables.interval_text(row["mean"], row["ci_low"], row["ci_high"])]
         for name in baselines:
             absent = row[f"diff_{name}"] is None
             line += (
                 ["", ""]
                 if absent
-                else [tables.difference(row, f"diff_{name}"), tables.p_value(row[f"diff_{name}_p"])]
+                else [
+                    tables.difference_text(row, f"diff_{name}"),
+                    tables.p_value_text(row[f"diff_{name}_p"]),
+                ]
             )
         reflects = (row[f"reflection_{key}"] for key in ("rate", "ci_low", "ci_high"))
-        body.append([*line, tables.interval(*reflects), f"{row['mean_tokens']:.0f}"])
+        body.append([*line, tables.interval_text(*reflects), f"{row['mean_tokens']:.0f}"])
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(f"{title} ({found[0]['n']:.0f} questions)", head, body)
 

@@ -110,10 +110,16 @@ class ConcatSource(Section):
 Source = Annotated[SimpleSource | ConcatSource, Field(discriminator="source")]
 
 
+def parts(key: str, source: Source) -> dict[str, SimpleSource]:
+    """Return the data sets of the source at a key, one unless it is several, each by its key."""
+    if isinstance(source, ConcatSource):
+        return {f"{key}.parts.{name}": part for name, part in source.parts.items()}
+    return {key: source}
+
+
 def check_kind(source: Source, kind: AnswerKind) -> None:
     """Refuse a benchmark whose answers are of another kind than the study says."""
-    parts = source.parts.values() if isinstance(source, ConcatSource) else [source]
-    for part in parts:
+    for part in parts("", source).values():
         if isinstance(part, Records) and part.format and FORMATS[part.format].kind != kind:
             raise ValueError(
                 f"the answers of format {part.format} are of kind {FORMATS[part.format].kind},"

@@ -1,6 +1,6 @@
 """Scores of questions, their intervals, and paired comparisons.
 
-Shapes: N questions, K samples a question, S training seeds, R bootstrap resamples.
+Shapes: N questions, K samples a question, S training seeds.
 
 Sources: Miller 2024, "Adding error bars to evals" (arXiv 2411.00640): standard error over
 questions, pairing, power. Chen et al. 2021 (arXiv 2107.03374), equation 1: pass@k. Searle, Casella
@@ -11,7 +11,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -82,22 +81,11 @@ def mean_interval(scores_N: ArrayLike, confidence: float = 0.95) -> Estimate:
     return _t_estimate(scores.mean(), standard_error(scores), n - 1, n, confidence)
 
 
-def proportion_interval(
-    num_correct: int,
-    n: int,
-    confidence: float = 0.95,
-    method: Literal["wilson", "clopper_pearson"] = "wilson",
-) -> Estimate:
-    """Return a proportion with its interval: for few questions with one sample each.
-
-    Args:
-        method: Wilson's score interval, or Clopper and Pearson's, which is never too short and so
-            on average too long.
-    """
+def proportion_interval(num_correct: int, n: int, confidence: float = 0.95) -> Estimate:
+    """Return a proportion with Wilson's interval: for few questions with one sample each."""
     from statsmodels.stats.proportion import proportion_confint
 
-    known_as = {"wilson": "wilson", "clopper_pearson": "beta"}[method]
-    low, high = proportion_confint(num_correct, n, alpha=1 - confidence, method=known_as)
+    low, high = proportion_confint(num_correct, n, alpha=1 - confidence, method="wilson")
     proportion = num_correct / n
     se = math.sqrt(proportion * (1 - proportion) / n)
     return Estimate(proportion, float(low), float(high), se, n)
@@ -130,30 +118,6 @@ def mcnemar_p(a_N: ArrayLike, b_N: ArrayLike) -> float:
         raise ValueError("McNemar's test is for one sample a question: every score must be 0 or 1")
     only_a, only_b = int(((a == 1) & (b == 0)).sum()), int(((a == 0) & (b == 1)).sum())
     return float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
-
-
-def two_level_bootstrap(
-    scores_S_N: ArrayLike, num_resamples: int, seed: int, confidence: float = 0.95
-) -> Estimate:
-    """Return the mean with its percentile interval, resampling seeds, then questions.
-
-    Questions are crossed with seeds, so one resample draws the same questions for all its seeds.
-    For a paired comparison pass the differences a - b; with S = 1 only questions are resampled.
-    With few seeds the interval is too short when seeds differ much (see `crossed_interval`).
-    """
-    scores = _array(scores_S_N, ndim=2)
-    num_seeds, n = scores.shape
-    rng = np.random.default_rng(seed)
-    seeds_R_S = rng.integers(num_seeds, size=(num_resamples, num_seeds))
-    means_R = np.empty(num_resamples)
-    block_size = max(1, 2**20 // n)  # bounds the memory when there are 10,000 questions
-    for start in range(0, num_resamples, block_size):
-        block = slice(start, start + block_size)
-        questions_R_N = rng.integers(n, size=(len(means_R[block]), n))
-        by_seed_S_R = np.stack([row[questions_R_N].mean(axis=1) for row in scores])
-        means_R[block] = np.take_along_axis(by_seed_S_R.T, seeds_R_S[block], axis=1).mean(axis=1)
-    low, high = np.quantile(means_R, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(scores.mean()), float(low), float(high), float(means_R.std(ddof=1)), n)
 
 
 def crossed_interval(scores_S_N: ArrayLike, confidence: float = 0.95) -> Estimate:

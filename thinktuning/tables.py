@@ -122,8 +122,10 @@ def accuracy_table(rows: Sequence[Row]) -> str:
         [
             row["label"],
             str(row["seeds"] or "-"),
-            interval(row["mean"], row["ci_low"], row["ci_high"]),
-            interval(row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]),
+            interval_text(row["mean"], row["ci_low"], row["ci_high"]),
+            interval_text(
+                row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]
+            ),
             f"{row['mean_tokens']:.0f}",
             f"{100 * row['truncation_rate']:.1f}",
             f"{100 * row['no_answer_rate']:.1f}",
@@ -140,10 +142,10 @@ def difference_table(rows: Sequence[Row], baseline: str, label: str) -> str:
     body = [
         [
             row["label"],
-            difference(row, f"diff_{baseline}"),
-            p_value(row[f"diff_{baseline}_p"]),
+            difference_text(row, f"diff_{baseline}"),
+            p_value_text(row[f"diff_{baseline}_p"]),
             f"{100 * row[f'mde_{baseline}']:.1f}",
-            difference(row, f"reflection_diff_{baseline}"),
+            difference_text(row, f"reflection_diff_{baseline}"),
         ]
         for row in rows
     ]
@@ -195,17 +197,17 @@ def escaped(text: str) -> str:
     return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("~", r"\textasciitilde{}")
 
 
-def difference(row: Row, key: str) -> str:
+def difference_text(row: Row, key: str) -> str:
     """Write a difference and its interval in percentage points."""
-    return interval(row[key], row[f"{key}_ci_low"], row[f"{key}_ci_high"], sign="+")
+    return interval_text(row[key], row[f"{key}_ci_low"], row[f"{key}_ci_high"], sign="+")
 
 
-def interval(value: float, low: float, high: float, sign: str = "") -> str:
+def interval_text(value: float, low: float, high: float, sign: str = "") -> str:
     """Write a share and its interval in per cent."""
     return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
 
 
-def p_value(p: float) -> str:
+def p_value_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

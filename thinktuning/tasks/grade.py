@@ -42,11 +42,11 @@ def scores(doc: dict[str, Any], results: list[Any], kind: AnswerKind) -> dict[st
     answers = [extract_boxed(text) for text in samples]
     verdicts = _grader.grade(answers, [doc["answer"]] * len(answers), kind)
 
-    def share(*names: str) -> float:
+    def verdict_share(*names: str) -> float:
         return sum(verdict in names for verdict in verdicts) / len(verdicts)
 
     return {
-        "exact_match": share("correct"),
-        "no_answer": share("no_answer"),
-        "verifier_failures": share("error", "timeout"),
+        "exact_match": verdict_share("correct"),
+        "no_answer": verdict_share("no_answer"),
+        "verifier_failures": verdict_share("error", "timeout"),
     }

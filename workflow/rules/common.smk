@@ -78,6 +78,11 @@ def teacher_model(wildcards):
     return [f"results/models/{name}"] if name in MODELS else []
 
 
+def one_of(names):
+    """The constraint of a wildcard to these names; without any it matches nothing."""
+    return "|".join(sorted(names)) or "(?!)"
+
+
 OVERRIDES = workflow.config_settings.config
 update_config(config, with_types(dict(OVERRIDES)))
 try:
@@ -91,13 +96,13 @@ except StudyError as error:
     raise WorkflowError(str(error)) from None
 
 MODELS = STUDY.models()
+ORGANISMS = {name for name, model in MODELS.items() if model.source == "organism"}
 DATA = ["results/data/train.jsonl", *expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)]
 RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
-# A method without training is evaluated once, under the first seed.
 EVALUATIONS = [
     f"results/eval/{method}/seed{seed}/{task}"
-    for method, spec in STUDY.methods.items()
-    for seed in (STUDY.seeds if spec.train else STUDY.seeds[:1])
+    for method in STUDY.methods
+    for seed in STUDY.evaluated_seeds(method)
     for task in STUDY.tasks
 ]
 

@@ -12,12 +12,11 @@ rule resolve_base:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
-# The base model, and the teachers that are other models. An organism is trained, on documents that
-# must not meet the evaluation: it takes the data, and a node of its own. Any other model is fetched
-# and converted, which may need the network: local.
-rule base:
+# The base model, the teachers and the judge that are other models. An organism is trained, on
+# documents that must not meet the evaluation: it takes the data, and a node of its own.
+rule organism:
     input:
-        lambda wildcards: DATA if MODELS[wildcards.model].source == "organism" else [],
+        DATA,
         config=rules.resolve_base.output,
     output:
         directory("results/models/{model}"),
@@ -25,7 +24,8 @@ rule base:
         "results/logs/base/{model}.log",
     benchmark:
         "results/benchmarks/base/{model}.tsv"
-    localrule: all(model.source != "organism" for model in MODELS.values())
+    wildcard_constraints:
+        model=one_of(ORGANISMS),
     conda:
         "../../environment.yml"
     threads: STUDY.resources.base.threads
@@ -35,6 +35,15 @@ rule base:
         "export OMP_NUM_THREADS={threads}; "
         "thinktuning base --config {input.config} --data results/data --output {output}"
         " > {log} 2>&1"
+
+
+# Any other model is fetched and converted, which may need the network: local.
+use rule organism as base with:
+    input:
+        config=rules.resolve_base.output,
+    wildcard_constraints:
+        model=one_of(MODELS.keys() - ORGANISMS),
+    localrule: True
 
 
 # For a study with a section `warmup`; its model is `raw` then.
