@@ -185,6 +185,10 @@ def test_a_killed_sharded_training_repeats_the_whole_one(job, tmp_path, likely_e
         for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
             process.kill()
         killed.wait()
+        saved = next(checkpoints.glob("checkpoint-*/trainer_state.json")).parent
+        bytes_taken = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        num_weights = sum(w.numel() for w in load_file(likely_eos / "model.safetensors").values())
+        assert bytes_taken == pytest.approx(16 * num_weights, rel=0.1)  # as `plan` has it
         assert not (tmp_path / "killed/model").exists()
         done = run(distributed, 2, *stage, "killed", cwd=tmp_path)
         assert done.returncode == 0, done.stderr

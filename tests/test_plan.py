@@ -236,6 +236,8 @@ def test_the_studies_for_gpus_fit(name, tmp_path):
     answers += 198 * 10 * ("gpqa_diamond" in study.tasks)
     assert evaluate["zero_shot"].prompts == answers
     assert max(job.gpu_memory_gb for job in jobs) < 80
+    # three seeds at once, each with a checkpoint of 16 bytes a weight and the next
+    assert train["grpo"].disk_gb == pytest.approx(3 * 2 * 16 * 3_212_749_824 / 2**30)
     for stage, found in (("train", train), ("evaluate", evaluate)):
         given = getattr(study.resources, stage)
         longest = max(job.longest_gpu_hours["A100"] for job in found.values())

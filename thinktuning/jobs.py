@@ -217,11 +217,12 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
     }
     shards = processes if stage.is_sharded else 1
     gpu_memory = sum(training_memory(run, size, shards, on_gpu=True))
-    checkpoint = 12 * n
+    # the model and two moments; gathered shards are written twice; an adapter is small
+    checkpoint = 0 if training.lora else (16 if stage.is_sharded else 12) * n
     on_node = processes // stage.nodes
     host_memory = sum(training_memory(run, size, 1, on_gpu=False))
     if stage.gpu:
-        host_memory = 4 * n * on_node + (checkpoint if stage.is_sharded else 0)
+        host_memory = 4 * n * on_node + (12 * n if stage.is_sharded else 0)
     return Job(
         "train",
         run.method,
@@ -234,7 +235,8 @@ def train_job(study: Study, run: Run, size: Size, results: Path | None) -> Job:
         longest_gpu_hours=hours,
         gpu_memory_gb=(CUDA_MB * MIB + gpu_memory) / GIB,
         host_memory_mb=on_node * RUNTIME_MB + host_memory / MIB,
-        disk_gb=(seeds * 4 * n + checkpoint) / GIB,
+        # all seeds at once: the last checkpoint goes when the next is there, the model stays
+        disk_gb=seeds * max(4 * n, 2 * checkpoint) / GIB,
     )
 
 
