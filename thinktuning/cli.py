@@ -50,7 +50,7 @@ memory, its models and questions, its servers.
 
 GPUs differ between nodes: on a cluster run it where the jobs run, e.g.
 
-    srun --gpus=1 thinktuning doctor studies/mine.yaml
+    srun --gpus=2 thinktuning doctor studies/mine.yaml     # as many as a job of the study has
 """
 
 
