@@ -130,26 +130,15 @@ def build_trainer(
     from thinktuning.trainer_config import ThinkTuningConfig
 
     lora = run.training.lora
-    elsewhere = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
-    settings = run.training.model_dump(exclude=elsewhere)
-    if vllm := run.training.vllm:
-        settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
-        room = run.training.max_prompt_length + run.training.max_completion_length
-        settings["vllm_max_model_length"] = vllm.max_model_length or room
     args = ThinkTuningConfig(
         output_dir=str(output),
-        seed=run.seed,
         logging_steps=run.training.optimizer_steps_per_rollout_batch,
         save_strategy="steps",
         save_total_limit=1,
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
-        use_vllm=vllm is not None,
         ddp_find_unused_parameters=False,  # a causal model uses all of them, and the search is slow
-        guidance=run.guidance,
-        teacher_prompt=run.teacher.prompt,
-        teacher_behaviours=run.teacher.behaviours,
-        **settings,
+        **trainer_settings(run),
     )
     try:
         return ThinkTuningTrainer(
@@ -163,6 +152,23 @@ def build_trainer(
         )
     except ConnectionError as error:  # trl has waited for its server
         raise StudyError(f"training.vllm.server_base_url: {error} (docs/gpu.md)") from error
+
+
+def trainer_settings(run: Run) -> dict[str, Any]:
+    """Return what the study says of `ThinkTuningConfig`."""
+    elsewhere = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
+    settings = run.training.model_dump(exclude=elsewhere)
+    if vllm := run.training.vllm:
+        settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
+        room = run.training.max_prompt_length + run.training.max_completion_length
+        settings["vllm_max_model_length"] = vllm.max_model_length or room
+    return settings | {
+        "seed": run.seed,
+        "use_vllm": vllm is not None,
+        "guidance": run.guidance,
+        "teacher_prompt": run.teacher.prompt,
+        "teacher_behaviours": run.teacher.behaviours,
+    }
 
 
 def fingerprint(run: Run, model_dirs: list[Path], data: Path) -> str:
