@@ -3,14 +3,14 @@
 A token that the teacher wrote, or a student token of a trajectory that the teacher continued, is
 off-policy text. Its loss replaces GRPO's clipped ratio by
 
-    ratio_guided = pi / (sg(pi) + gamma(A)),   loss_guided = -A * ratio_guided        (sg:
-    stop-gradient, no clipping)
+    ratio_guided = pi / (sg(pi) + gamma(A))          sg: stop-gradient
+    loss_guided = -A * ratio_guided                  no clipping
 
 with the gradient  -A * pi / (pi + gamma(A)) * grad log pi:  a weight that raises or damps rare
 tokens.
 
 Departures from the paper and its released code:
-1. `gamma(A)` has four variants (`shaping_gamma`); the released code computes a constant where the
+1. `gamma(A)` has three variants (`shaping_gamma`); the released code computes a constant where the
    paper has a line.
 2. The guided loss is stated as an advantage, A * pi / (pi + gamma), with the ratio exactly 1: value
    and gradient are the same, and the surrogate of any GRPO implementation applies unchanged.
@@ -37,9 +37,9 @@ def shaping_gamma(
     """Return gamma(A), of the shape of `advantages`.
 
     paper:    clamp(A * bound / advantage_range, -bound, bound): linear over +-advantage_range
-    released: -bound for every A (the released code clamps with min = bound > max = -bound, and
-    torch returns the max) constant: `constant` for every A (LUFFY's policy shaping, arXiv
-    2504.14945, 0.1 there)
+    released: -bound for every A: the released code clamps with min = bound > max = -bound, and
+              torch returns the max
+    constant: `constant` for every A: LUFFY's policy shaping (arXiv 2504.14945, 0.1 there)
     """
     if variant == "paper":
         return (advantages * (bound / advantage_range)).clamp(-bound, bound)

@@ -1,5 +1,6 @@
-"""Train one method with one seed: `thinktuning train --config results/runs/grpo/seed0/config.json
-...`
+"""Train one method with one seed.
+
+    thinktuning train --config results/runs/grpo/seed0/config.json ...
 
 Writes model/ (safetensors), metrics.jsonl (a row a rollout batch), rollouts.jsonl (some of each
 batch) and provenance.json. While it runs, all of that grows in checkpoints/: an interrupted run
