@@ -7,7 +7,7 @@ off-policy text. Its loss replaces GRPO's clipped ratio by
     loss_guided = -A * ratio_guided                  no clipping
 
 with the gradient  -A * pi / (pi + gamma(A)) * grad log pi:  a weight that raises or damps rare
-tokens.
+tokens. `thinktuning.schema.AAS` has the constants' defaults.
 
 Departures from the paper and its released code:
 1. `gamma(A)` has three variants (`shaping_gamma`); the released code computes a constant where the
@@ -18,21 +18,19 @@ Departures from the paper and its released code:
 Shapes: B completions, T tokens.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Variant = Literal["paper", "released", "constant"]
+from thinktuning.schema import Variant
 
 
 def shaping_gamma(
     advantages: Tensor,
     variant: Variant,
     *,
-    bound: float = 0.001,
-    advantage_range: float = 4.0,
-    constant: float = 0.1,
+    bound: float,
+    advantage_range: float,
+    constant: float,
 ) -> Tensor:
     """Return gamma(A), of the shape of `advantages`.
 
@@ -66,7 +64,7 @@ def guided_advantages(
     guidance_mask: Tensor,
     variant: Variant,
     *,
-    probability_floor: float = 0.01,
+    probability_floor: float,
     **gamma_settings: float,
 ) -> tuple[Tensor, Tensor]:
     """Return the shaped advantages (B, T), and which tokens they shape (B, T), bool.

@@ -12,6 +12,8 @@ from thinktuning.errors import StudyError
 from thinktuning.feedback import Feedback
 from thinktuning.files import read_jsonl
 
+Keep = Literal["all", "right", "wrong"]
+
 
 @dataclass
 class Lesson:
@@ -31,7 +33,7 @@ class Lesson:
         return self.feedback is not None and self.kept
 
 
-def is_kept(reward: float, keep: Literal["all", "right", "wrong"]) -> bool:
+def is_kept(reward: float, keep: Keep) -> bool:
     """Tell whether a spliced rollout is of the wanted kind; without a verdict (NaN) of neither."""
     return keep == "all" or (not math.isnan(reward) and (reward > 0) == (keep == "right"))
 

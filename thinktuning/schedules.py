@@ -65,7 +65,7 @@ def select_rollouts(
     t: int,
     first_group: int = 0,
     correct: Sequence[bool] | None = None,
-    rule: Rule = "random",
+    rule: Rule,
 ) -> list[int]:
     """Return the rollouts to teach, sorted: in each group max(1, floor(gamma * num_eligible)) of
     the eligible ones.

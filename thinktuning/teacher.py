@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerate.utils import is_peft_model
 
+from thinktuning import schema
 from thinktuning.prompts import Chat
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULTS = schema.Teacher()
 
 
 class Teacher(Protocol):
@@ -44,7 +47,7 @@ class LocalTeacher:
         tokenizer: "PreTrainedTokenizerBase",
         *,
         max_completion_length: int,
-        batch_size: int = 64,
+        batch_size: int = DEFAULTS.batch_size,
     ) -> None:
         self.model: PreTrainedModel | None = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -99,7 +102,12 @@ class SelfTeacher(LocalTeacher):
     training started from.
     """
 
-    def __init__(self, *, max_completion_length: int = 512, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        max_completion_length: int = DEFAULTS.max_completion_length,
+        batch_size: int = DEFAULTS.batch_size,
+    ) -> None:
         self.model: PreTrainedModel | None = None
         self.initial: dict[str, Tensor] = {}
         self.max_completion_length = max_completion_length
