@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerate.utils import is_peft_model
 
-from thinktuning import schema
+from thinktuning import base, schema
+from thinktuning.errors import StudyError
 from thinktuning.prompts import Chat
 
 if TYPE_CHECKING:
@@ -145,6 +146,26 @@ class SelfTeacher(LocalTeacher):
     def close(self) -> None:
         super().close()
         self.initial = {}
+
+
+def connect(spec: schema.Teacher | schema.Judge, directory: Path | None, option: str) -> Teacher:
+    """Return who a section names: a server, or the model whose directory `option` gives.
+
+    Raises:
+        StudyError: the directory is not given, or holds no complete model.
+    """
+    if spec.openai:
+        from thinktuning.openai_teacher import OpenAITeacher
+
+        return OpenAITeacher(
+            **spec.openai.model_dump(), max_completion_length=spec.max_completion_length
+        )
+    if directory is None:
+        raise StudyError(f"{option}: `backend: model` needs it; name the directory of that model")
+    base.check(directory, f"{option} {directory}")
+    return LocalTeacher.from_pretrained(
+        directory, max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
+    )
 
 
 def frozen_copy(model: Any) -> Any:

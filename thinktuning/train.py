@@ -91,23 +91,18 @@ def build_teacher(
     """Return the configured teacher; None without guidance."""
     if not run.guidance.enabled:
         return None
-    from thinktuning.teacher import LocalTeacher, SelfTeacher
+    from thinktuning.teacher import LocalTeacher, SelfTeacher, connect
 
     spec = run.teacher
-    budget = {"max_completion_length": spec.max_completion_length}
-    if spec.openai:
-        from thinktuning.openai_teacher import OpenAITeacher
-
-        return OpenAITeacher(**spec.openai.model_dump(), **budget)
     if spec.backend == "self":
-        return SelfTeacher(**budget, batch_size=spec.batch_size)
-    if teacher_dir is None:
-        raise StudyError("--teacher: teacher.backend is `model`; name the directory of that model")
-    base.check(teacher_dir, f"--teacher {teacher_dir}")
-    teacher = LocalTeacher.from_pretrained(teacher_dir, **budget, batch_size=spec.batch_size)
-    positions = getattr(teacher.model.config, "max_position_embeddings", None)
-    if positions:
-        check_teacher_context(run, rows, teacher.tokenizer, positions)
+        return SelfTeacher(
+            max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
+        )
+    teacher = connect(spec, teacher_dir, "--teacher")
+    if isinstance(teacher, LocalTeacher):
+        positions = getattr(teacher.model.config, "max_position_embeddings", None)
+        if positions:
+            check_teacher_context(run, rows, teacher.tokenizer, positions)
     return teacher
 
 
