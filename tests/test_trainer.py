@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning.schema import AAS, Guidance, Schedule
-from thinktuning.teacher import SelfTeacher, generate_ids
+from thinktuning.teacher import SelfTeacher, Teacher, generate_ids
 from thinktuning.trainer import ThinkTuningTrainer
 from thinktuning.trainer_config import ThinkTuningConfig
 
@@ -445,6 +445,26 @@ def test_the_teacher_leaves_with_the_schedule(tiny_model_dir, tmp_path):
     # 6 optimiser steps are 3 rollout batches: 0.5, 0.5 * 2/3, 0.5 * 1/3 <= 0.2
     assert gammas == pytest.approx([0.5, 1 / 3, 0.0])
     assert teacher.closed and trainer.teacher is None
+
+
+def test_a_teacher_of_ones_own_needs_generate_alone(likely_eos, tmp_path):
+    class Own(Teacher):
+        def generate(self, chats):
+            return [REPLY for _ in chats]
+
+    schedule = Schedule(kind="linear", init=0.5, min=0.0, decay_fraction=1.0, cutoff=0.3)
+    trainer = build(
+        likely_eos,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=Own(),
+        guidance=Guidance(schedule=schedule),
+        max_completion_length=40,
+    )
+    trainer.train()
+    rows = [row for row in trainer.state.log_history if "num_taught" in row]
+    assert rows[0]["num_taught"] > 0 and rows[0]["teacher_tokens"] == 0
+    assert rows[-1]["num_taught"] == 0 and trainer.teacher is None
 
 
 def test_rewards_add_up_as_in_trl(likely_eos, tmp_path):

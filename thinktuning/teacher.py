@@ -28,9 +28,9 @@ DEFAULTS = schema.Teacher()
 
 
 class Teacher(Protocol):
-    """Anything that answers chats, and counts the tokens that it generates."""
+    """Anything that answers chats; a subclass needs `generate` alone."""
 
-    num_generated_tokens: int
+    num_generated_tokens: int = 0  # of all replies so far, if it counts them
 
     def generate(self, chats: list[Chat]) -> list[str | None]:
         """Answer each chat; None where there is no complete answer."""
