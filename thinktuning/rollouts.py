@@ -78,8 +78,8 @@ def records(
             question=question_of(row),
             student_text=student_texts[i],
             text=texts[i],
-            student_reward=verdict(student_rewards[i]),
-            reward=verdict(rewards[i]),
+            student_reward=reward_or_none(student_rewards[i]),
+            reward=reward_or_none(rewards[i]),
             advantage=advantages[i],
             student_length=student_lengths[i],
             completion_length=lengths[i],
@@ -98,7 +98,7 @@ def question_of(row: Mapping[str, Any]) -> str:
     return row.get("question") or (prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
-def verdict(reward: float) -> float | None:
+def reward_or_none(reward: float) -> float | None:
     """Return a reward, None for TRL's NaN."""
     return None if math.isnan(reward) else reward
 
