@@ -73,21 +73,25 @@ def build(kind, steps, model_dir, directory, grader):
     from thinktuning.rewards import BoxedReward
     from thinktuning.schema import Schedule
     from thinktuning.teacher import eos_ids
+    from thinktuning.train import trainer_settings
 
     run = load_study(ROOT / "config.yaml").run_config("thinktuning", 0)
-    settings = run.training.model_dump(exclude={"max_prompt_length", "rollouts_per_step", "lora"})
-    settings |= {"max_steps": steps, "save_strategy": "no", "warmup_steps": 0}
     always = Schedule(kind="constant", init=run.guidance.schedule.init, min=0.0, cutoff=None)
     guided = kind is ThinkTuningTrainer
+    guidance = run.guidance.model_copy(update={"schedule": always}) if guided else None
+    settings = trainer_settings(run) | {
+        "max_steps": steps,
+        "save_strategy": "no",
+        "warmup_steps": 0,
+        "guidance": guidance,
+    }
     config = ThinkTuningConfig(
         output_dir=str(directory),
         use_cpu=True,
         report_to="none",
         disable_tqdm=True,
         logging_steps=1000,
-        guidance=run.guidance.model_copy(update={"schedule": always}) if guided else None,
-        teacher_prompt=run.teacher.prompt,
-        **(settings | {"save_steps": 1000}),
+        **settings,
     )
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")

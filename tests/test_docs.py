@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from thinktuning.objective import guided_advantages
+from thinktuning.schema import AAS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,9 +24,9 @@ def test_the_table_of_shaping_weights():
     logps = torch.tensor([probabilities], dtype=torch.float64).log()
     for row in rows:
         variant, *weights = (cell.strip() for cell in row.split("|"))
-        expected, shaped = guided_advantages(
-            logps, torch.ones(1, dtype=torch.float64), torch.ones_like(logps), variant.strip("`")
-        )
+        settings = AAS(variant=variant.strip("`")).model_dump()
+        advantages = torch.ones(1, dtype=torch.float64)
+        expected, shaped = guided_advantages(logps, advantages, torch.ones_like(logps), **settings)
         assert shaped.all()
         assert [float(weight) for weight in weights] == pytest.approx(
             expected[0].tolist(), rel=0.01

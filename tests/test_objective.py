@@ -6,17 +6,27 @@ import pytest
 import torch
 
 from thinktuning.objective import guided_advantages, shaping_gamma, shaping_weight
+from thinktuning.schema import AAS
+
+
+def settings(variant, **wanted):
+    """The defaults of a study."""
+    return AAS(variant=variant).model_dump(**wanted)
 
 
 def test_gamma_variants():
     advantages = torch.tensor([-8.0, -2.0, 0.0, 2.0, 8.0])
+
+    def gamma(variant):
+        return shaping_gamma(advantages, **settings(variant, exclude={"probability_floor"}))
+
     # 0.00025 * A, clamped to +-0.001 outside [-4, 4]
-    paper = shaping_gamma(advantages, "paper")
-    torch.testing.assert_close(paper, torch.tensor([-0.001, -0.0005, 0.0, 0.0005, 0.001]))
+    expected = torch.tensor([-0.001, -0.0005, 0.0, 0.0005, 0.001])
+    torch.testing.assert_close(gamma("paper"), expected)
     # torch.clamp with min = 0.001 > max = -0.001 returns the max: what the released code computes
     released = (0.00025 * advantages).clamp(min=0.001, max=-0.001)
-    torch.testing.assert_close(shaping_gamma(advantages, "released"), released)
-    torch.testing.assert_close(shaping_gamma(advantages, "constant"), torch.full((5,), 0.1))
+    torch.testing.assert_close(gamma("released"), released)
+    torch.testing.assert_close(gamma("constant"), torch.full((5,), 0.1))
 
 
 def test_weight_keeps_the_denominator_valid():
@@ -31,7 +41,7 @@ def test_guided_advantages_by_hand():
     pi = torch.tensor([[0.5, 0.2, 0.005], [0.5, 0.2, 0.005]])
     mask = torch.tensor([[True, False, True], [True, False, True]])
     shaped_advantages, shaped = guided_advantages(
-        pi.log(), torch.tensor([2.0, -2.0]), mask, "constant", constant=0.1
+        pi.log(), torch.tensor([2.0, -2.0]), mask, **settings("constant")
     )
     # A > 0: both guided tokens shaped; A < 0: the token at 0.005 < 0.01 is spared and keeps A
     assert shaped.tolist() == [[True, False, True], [True, False, False]]
@@ -49,7 +59,7 @@ def test_surrogate_has_the_gradient_of_the_guided_loss(variant):
     advantages = torch.tensor([1.7])
     logps = torch.log(torch.rand(1, 50) * 0.8 + 0.05).requires_grad_()
     shaped_advantages, _ = guided_advantages(
-        logps, advantages, torch.ones(1, 50, dtype=torch.bool), variant
+        logps, advantages, torch.ones(1, 50, dtype=torch.bool), **settings(variant)
     )
     surrogate = -(shaped_advantages * torch.exp(logps - logps.detach())).sum()
     (gradient,) = torch.autograd.grad(surrogate, logps)
@@ -67,6 +77,6 @@ def test_surrogate_has_the_gradient_of_the_guided_loss(variant):
 def test_no_gradient_flows_through_the_weight():
     logps = torch.tensor([[math.log(0.3)]], requires_grad=True)
     shaped_advantages, _ = guided_advantages(
-        logps, torch.tensor([1.0]), torch.tensor([[True]]), "paper"
+        logps, torch.tensor([1.0]), torch.tensor([[True]]), **settings("paper")
     )
     assert not shaped_advantages.requires_grad

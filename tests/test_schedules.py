@@ -36,18 +36,18 @@ def test_the_released_recipe_teaches_for_nine_of_58_steps():
 
 def test_selection_counts_a_group():
     eligible = [True] * 8 + [False] * 8 + [True] + [False] * 7
-    chosen = select_rollouts(eligible, 8, 0.4, seed=0, t=0)
+    chosen = select_rollouts(eligible, 8, 0.4, seed=0, t=0, rule="random")
     # floor(0.4 * 8) = 3 of the first group, none of the second, at least one of the third
     assert [sum(i // 8 == g for i in chosen) for g in range(3)] == [3, 0, 1]
     assert all(eligible[i] for i in chosen)
-    assert select_rollouts(eligible, 8, 0.0, seed=0, t=0) == []
+    assert select_rollouts(eligible, 8, 0.0, seed=0, t=0, rule="random") == []
 
 
 def test_selection_is_a_function_of_seed_and_batch():
     eligible = [True] * 80
 
     def pick(seed, t):
-        return select_rollouts(eligible, 8, 0.4, seed=seed, t=t)
+        return select_rollouts(eligible, 8, 0.4, seed=seed, t=t, rule="random")
 
     assert pick(1, 5) == pick(1, 5)
     assert pick(1, 5) != pick(1, 6)
@@ -56,8 +56,8 @@ def test_selection_is_a_function_of_seed_and_batch():
 
 def test_a_process_with_later_groups_draws_what_one_process_would():
     eligible = [True] * 32
-    whole = select_rollouts(eligible, 8, 0.4, seed=3, t=7)
-    second = select_rollouts(eligible[16:], 8, 0.4, seed=3, t=7, first_group=2)
+    whole = select_rollouts(eligible, 8, 0.4, seed=3, t=7, rule="random")
+    second = select_rollouts(eligible[16:], 8, 0.4, seed=3, t=7, rule="random", first_group=2)
     assert [i + 16 for i in second] == [i for i in whole if i >= 16]
 
 

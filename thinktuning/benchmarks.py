@@ -1,8 +1,8 @@
 """The public benchmarks' formats: how a record becomes an id, a question and a gold answer.
 
 A source of the study names one (`format: gpqa`); the fields are those of the data sets on the
-Hugging Face hub, listed in docs/study.md. Options become lettered lines of the question itself, so
-that the prepared snapshot holds what the model is asked, to the letter.
+Hugging Face hub, listed in docs/evaluation.md. Options become lettered lines of the question
+itself, so that the prepared snapshot holds what the model is asked, to the letter.
 
 Departure from the data sets: options are shuffled, each question's by a hash of its own text. GPQA
 names its right answer first, and a position that training favours should not score. Options that

@@ -1,5 +1,6 @@
-"""Evaluate one model on one task: `thinktuning evaluate --config
-results/eval/grpo/seed0/chain_sum/config.json ...`
+"""Evaluate one model on one task.
+
+    thinktuning evaluate --config results/eval/grpo/seed0/chain_sum/config.json ...
 
 lm-eval asks the questions (a task of thinktuning/tasks/, from the prepared snapshot, with the
 model's chat template and the study's sampling); every answer is kept in samples.jsonl, a row a

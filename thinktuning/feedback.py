@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+Mask = Literal["trajectory", "teacher"]
+
 _FORMAT = re.compile(
     r"\s*<opinion>\s*(correct|incorrect)\s*</opinion>"
     r"\s*<reason>((?:(?!</?(?:opinion|reason|phrase)>).)+)</reason>"
@@ -62,9 +64,7 @@ def splice(
     return [*student_ids[:-1], *feedback_ids, eos_id][:max_length], start
 
 
-def guidance_row(
-    length: int, start: int, padded_length: int, mask: Literal["trajectory", "teacher"]
-) -> list[bool]:
+def guidance_row(length: int, start: int, padded_length: int, mask: Mask) -> list[bool]:
     """Return one row of the guidance mask, (padded_length,): the tokens that are trained as guided.
 
     trajectory: the student's tokens as well (released code); teacher: from `start` on (ablation).

@@ -7,14 +7,14 @@ backends; what it does not answer, or not in the form asked for, is missing and 
 import re
 from pathlib import Path
 
-from thinktuning import base, prompts
+from thinktuning import prompts
 from thinktuning.behaviours import PATTERNS
 from thinktuning.benchmarks import digest
 from thinktuning.config import JudgeRun
 from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_jsonl
 from thinktuning.questions import read_questions
-from thinktuning.teacher import Teacher
+from thinktuning.teacher import connect
 
 _REPLY = re.compile(r"<behaviours>([a-z_,\s]*)</behaviours>")
 
@@ -52,34 +52,13 @@ def ask(run: JudgeRun, chats: list[prompts.Chat], model_dir: Path | None) -> lis
     """Ask the configured model, with a progress bar."""
     from tqdm import tqdm
 
-    teacher = build(run, model_dir)
+    teacher = connect(run.judge, model_dir, "--model")
     replies: list[str | None] = []
     size = run.judge.batch_size
     for start in tqdm(range(0, len(chats), size), desc="judge", unit="batch"):
         replies += teacher.generate(chats[start : start + size])
     teacher.close()
     return replies
-
-
-def build(run: JudgeRun, model_dir: Path | None) -> Teacher:
-    """Return the judge as a teacher that generates replies."""
-    if run.judge.openai:
-        from thinktuning.openai_teacher import OpenAITeacher
-
-        return OpenAITeacher(
-            **run.judge.openai.model_dump(),
-            max_completion_length=run.judge.max_completion_length,
-        )
-    if model_dir is None:
-        raise StudyError("--model: judge.backend: model needs the directory of the judge's model")
-    base.check(model_dir, f"--model {model_dir}")
-    from thinktuning.teacher import LocalTeacher
-
-    return LocalTeacher.from_pretrained(
-        model_dir,
-        max_completion_length=run.judge.max_completion_length,
-        batch_size=run.judge.batch_size,
-    )
 
 
 def parse(reply: str | None) -> list[str] | None:

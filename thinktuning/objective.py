@@ -3,14 +3,14 @@
 A token that the teacher wrote, or a student token of a trajectory that the teacher continued, is
 off-policy text. Its loss replaces GRPO's clipped ratio by
 
-    ratio_guided = pi / (sg(pi) + gamma(A)),   loss_guided = -A * ratio_guided        (sg:
-    stop-gradient, no clipping)
+    ratio_guided = pi / (sg(pi) + gamma(A))          sg: stop-gradient
+    loss_guided = -A * ratio_guided                  no clipping
 
 with the gradient  -A * pi / (pi + gamma(A)) * grad log pi:  a weight that raises or damps rare
-tokens.
+tokens. `thinktuning.schema.AAS` has the constants' defaults.
 
 Departures from the paper and its released code:
-1. `gamma(A)` has four variants (`shaping_gamma`); the released code computes a constant where the
+1. `gamma(A)` has three variants (`shaping_gamma`); the released code computes a constant where the
    paper has a line.
 2. The guided loss is stated as an advantage, A * pi / (pi + gamma), with the ratio exactly 1: value
    and gradient are the same, and the surrogate of any GRPO implementation applies unchanged.
@@ -18,28 +18,26 @@ Departures from the paper and its released code:
 Shapes: B completions, T tokens.
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Variant = Literal["paper", "released", "constant"]
+from thinktuning.schema import Variant
 
 
 def shaping_gamma(
     advantages: Tensor,
     variant: Variant,
     *,
-    bound: float = 0.001,
-    advantage_range: float = 4.0,
-    constant: float = 0.1,
+    bound: float,
+    advantage_range: float,
+    constant: float,
 ) -> Tensor:
     """Return gamma(A), of the shape of `advantages`.
 
     paper:    clamp(A * bound / advantage_range, -bound, bound): linear over +-advantage_range
-    released: -bound for every A (the released code clamps with min = bound > max = -bound, and
-    torch returns the max) constant: `constant` for every A (LUFFY's policy shaping, arXiv
-    2504.14945, 0.1 there)
+    released: -bound for every A: the released code clamps with min = bound > max = -bound, and
+              torch returns the max
+    constant: `constant` for every A: LUFFY's policy shaping (arXiv 2504.14945, 0.1 there)
     """
     if variant == "paper":
         return (advantages * (bound / advantage_range)).clamp(-bound, bound)
@@ -66,7 +64,7 @@ def guided_advantages(
     guidance_mask: Tensor,
     variant: Variant,
     *,
-    probability_floor: float = 0.01,
+    probability_floor: float,
     **gamma_settings: float,
 ) -> tuple[Tensor, Tensor]:
     """Return the shaped advantages (B, T), and which tokens they shape (B, T), bool.

@@ -3,10 +3,11 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Literal
+from typing import Any
 
 import openai
 
+from thinktuning import schema
 from thinktuning.errors import StudyError
 from thinktuning.prompts import Chat
 
@@ -21,11 +22,11 @@ class OpenAITeacher:
         base_url: of the server, e.g. http://localhost:8000/v1.
         model: the name that it serves the teacher under.
         max_completion_length: of a reply, in the server's tokens; a longer one is no answer.
-        timeout: of a request, in seconds.
-        max_retries: of a request that failed, with growing waits that heed `Retry-After`.
-        on_failure: when a request failed for the last time, `stop` raises; `skip` counts it, and
-            what was to be asked after it in the same batch, as not answered.
         api_key: the environment's OPENAI_API_KEY by default.
+        settings: of `thinktuning.schema.OpenAIEndpoint`: concurrency; timeout of a request, in
+            seconds; max_retries of one that failed, with growing waits that heed `Retry-After`;
+            on_failure: when a request failed for the last time, `stop` raises; `skip` counts it,
+            and what was to be asked after it in the same batch, as not answered.
     """
 
     def __init__(
@@ -33,21 +34,22 @@ class OpenAITeacher:
         base_url: str,
         model: str,
         *,
-        max_completion_length: int = 512,
-        concurrency: int = 32,
-        timeout: float = 120.0,
-        max_retries: int = 5,
-        on_failure: Literal["stop", "skip"] = "stop",
+        max_completion_length: int = schema.Teacher().max_completion_length,
         api_key: str | None = None,
+        **settings: Any,
     ) -> None:
+        endpoint = schema.OpenAIEndpoint(base_url=base_url, model=model, **settings)
         key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server takes any
         self.client = openai.OpenAI(
-            base_url=base_url, api_key=key, timeout=timeout, max_retries=max_retries
+            base_url=base_url,
+            api_key=key,
+            timeout=endpoint.timeout,
+            max_retries=endpoint.max_retries,
         )
         self.model = model
         self.max_completion_length = max_completion_length
-        self.concurrency = concurrency
-        self.on_failure = on_failure
+        self.concurrency = endpoint.concurrency
+        self.on_failure = endpoint.on_failure
         self.num_generated_tokens = 0
 
     def generate(self, chats: list[Chat]) -> list[str | None]:

@@ -39,7 +39,9 @@ class TrainResources(Resources):
 
 
 class Stages(Section):
-    """Each stage's jobs; `evaluate` is the judge's too."""
+    """Each stage's jobs: `base` is the warm-up's too, `evaluate` the judge's, `compare` the
+    report's.
+    """
 
     data: Resources = Resources(mem_mb=4000)
     base: Resources = Resources()

@@ -12,6 +12,8 @@ from thinktuning.errors import StudyError
 from thinktuning.feedback import Feedback
 from thinktuning.files import read_jsonl
 
+Keep = Literal["all", "right", "wrong"]
+
 
 @dataclass
 class Lesson:
@@ -31,7 +33,7 @@ class Lesson:
         return self.feedback is not None and self.kept
 
 
-def is_kept(reward: float, keep: Literal["all", "right", "wrong"]) -> bool:
+def is_kept(reward: float, keep: Keep) -> bool:
     """Tell whether a spliced rollout is of the wanted kind; without a verdict (NaN) of neither."""
     return keep == "all" or (not math.isnan(reward) and (reward > 0) == (keep == "right"))
 
@@ -76,8 +78,8 @@ def records(
             question=question_of(row),
             student_text=student_texts[i],
             text=texts[i],
-            student_reward=verdict(student_rewards[i]),
-            reward=verdict(rewards[i]),
+            student_reward=reward_or_none(student_rewards[i]),
+            reward=reward_or_none(rewards[i]),
             advantage=advantages[i],
             student_length=student_lengths[i],
             completion_length=lengths[i],
@@ -96,7 +98,7 @@ def question_of(row: Mapping[str, Any]) -> str:
     return row.get("question") or (prompt if isinstance(prompt, str) else prompt[-1]["content"])
 
 
-def verdict(reward: float) -> float | None:
+def reward_or_none(reward: float) -> float | None:
     """Return a reward, None for TRL's NaN."""
     return None if math.isnan(reward) else reward
 

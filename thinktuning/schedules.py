@@ -65,7 +65,7 @@ def select_rollouts(
     t: int,
     first_group: int = 0,
     correct: Sequence[bool] | None = None,
-    rule: Rule = "random",
+    rule: Rule,
 ) -> list[int]:
     """Return the rollouts to teach, sorted: in each group max(1, floor(gamma * num_eligible)) of
     the eligible ones.
@@ -75,9 +75,10 @@ def select_rollouts(
     all_wrong:   only in groups without a right answer, which give vanilla GRPO no gradient at all
 
     Args:
-        eligible: (P * G,) grouped by prompt: the rollout ended by itself. first_group: number of
-        the first group in the global batch, so that processes draw differently. correct: (P * G,)
-        the student's own answer is right; needed by all rules but `random`.
+        eligible: (P * G,) grouped by prompt: the rollout ended by itself.
+        first_group: number of the first group in the global batch, so that processes draw
+            differently.
+        correct: (P * G,) the student's own answer is right; needed by all rules but `random`.
     """
     if gamma <= 0:
         return []

@@ -9,7 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from thinktuning.behaviours import Behaviour
+from thinktuning.feedback import Mask
 from thinktuning.models import Model
+from thinktuning.rollouts import Keep
+from thinktuning.schedules import Kind, Rule
 from thinktuning.section import Fraction, Name, Number, Percent, Positive, Section, Seed
 
 # --- method --------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ class Training(Section):
 class Schedule(Section):
     """gamma_t falls from `init` to `min` over `decay_fraction` of the rollout batches."""
 
-    kind: Literal["constant", "linear", "exp", "cosine"] = "linear"
+    kind: Kind = "linear"
     init: Fraction = 0.1
     min: Fraction = 0.01
     decay_fraction: Annotated[Fraction, Field(gt=0)] = 1 / 3
@@ -163,10 +166,13 @@ class Schedule(Section):
         return self
 
 
+Variant = Literal["paper", "released", "constant"]
+
+
 class AAS(Section):
     """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `objective`."""
 
-    variant: Literal["paper", "released", "constant", "off"] = "released"
+    variant: Literal[Variant, "off"] = "released"
     constant: Number = 0.1
     bound: Positive = 0.001
     advantage_range: Positive = 4.0
@@ -181,9 +187,9 @@ class Guidance(Section):
     """
 
     enabled: bool = True
-    mask: Literal["trajectory", "teacher"] = "trajectory"
-    select: Literal["random", "wrong_first", "all_wrong"] = "random"
-    keep: Literal["all", "right", "wrong"] = "all"  # of the spliced rollouts, by their reward
+    mask: Mask = "trajectory"
+    select: Rule = "random"
+    keep: Keep = "all"  # of the spliced rollouts, by their reward
     objective: Literal["grpo", "sft"] = "grpo"
     schedule: Schedule = Schedule()
     aas: AAS = AAS()

@@ -16,17 +16,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerate.utils import is_peft_model
 
+from thinktuning import base, schema
+from thinktuning.errors import StudyError
 from thinktuning.prompts import Chat
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+DEFAULTS = schema.Teacher()
+
 
 class Teacher(Protocol):
-    """Anything that answers chats, and counts the tokens that it generates."""
+    """Anything that answers chats; a subclass needs `generate` alone."""
 
-    num_generated_tokens: int
+    num_generated_tokens: int = 0  # of all replies so far, if it counts them
 
     def generate(self, chats: list[Chat]) -> list[str | None]:
         """Answer each chat; None where there is no complete answer."""
@@ -44,7 +48,7 @@ class LocalTeacher:
         tokenizer: "PreTrainedTokenizerBase",
         *,
         max_completion_length: int,
-        batch_size: int = 64,
+        batch_size: int = DEFAULTS.batch_size,
     ) -> None:
         self.model: PreTrainedModel | None = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
@@ -102,7 +106,12 @@ class SelfTeacher(LocalTeacher):
     training started from.
     """
 
-    def __init__(self, *, max_completion_length: int = 512, batch_size: int = 64) -> None:
+    def __init__(
+        self,
+        *,
+        max_completion_length: int = DEFAULTS.max_completion_length,
+        batch_size: int = DEFAULTS.batch_size,
+    ) -> None:
         self.model: PreTrainedModel | None = None
         self.initial: dict[str, Tensor] = {}
         self.max_completion_length = max_completion_length
@@ -140,6 +149,26 @@ class SelfTeacher(LocalTeacher):
     def close(self) -> None:
         super().close()
         self.initial = {}
+
+
+def connect(spec: schema.Teacher | schema.Judge, directory: Path | None, option: str) -> Teacher:
+    """Return who a section names: a server, or the model whose directory `option` gives.
+
+    Raises:
+        StudyError: the directory is not given, or holds no complete model.
+    """
+    if spec.openai:
+        from thinktuning.openai_teacher import OpenAITeacher
+
+        return OpenAITeacher(
+            **spec.openai.model_dump(), max_completion_length=spec.max_completion_length
+        )
+    if directory is None:
+        raise StudyError(f"{option}: `backend: model` needs it; name the directory of that model")
+    base.check(directory, f"{option} {directory}")
+    return LocalTeacher.from_pretrained(
+        directory, max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
+    )
 
 
 def frozen_copy(model: Any) -> Any:

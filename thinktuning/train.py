@@ -1,5 +1,6 @@
-"""Train one method with one seed: `thinktuning train --config results/runs/grpo/seed0/config.json
-...`
+"""Train one method with one seed.
+
+    thinktuning train --config results/runs/grpo/seed0/config.json ...
 
 Writes model/ (safetensors), metrics.jsonl (a row a rollout batch), rollouts.jsonl (some of each
 batch) and provenance.json. While it runs, all of that grows in checkpoints/: an interrupted run
@@ -100,23 +101,18 @@ def build_teacher(
     """Return the configured teacher; None without guidance."""
     if not run.guidance.enabled:
         return None
-    from thinktuning.teacher import LocalTeacher, SelfTeacher
+    from thinktuning.teacher import LocalTeacher, SelfTeacher, connect
 
     spec = run.teacher
-    budget = {"max_completion_length": spec.max_completion_length}
-    if spec.openai:
-        from thinktuning.openai_teacher import OpenAITeacher
-
-        return OpenAITeacher(**spec.openai.model_dump(), **budget)
     if spec.backend == "self":
-        return SelfTeacher(**budget, batch_size=spec.batch_size)
-    if teacher_dir is None:
-        raise StudyError("--teacher: teacher.backend is `model`; name the directory of that model")
-    base.check(teacher_dir, f"--teacher {teacher_dir}")
-    teacher = LocalTeacher.from_pretrained(teacher_dir, **budget, batch_size=spec.batch_size)
-    positions = getattr(teacher.model.config, "max_position_embeddings", None)
-    if positions:
-        check_teacher_context(run, rows, teacher.tokenizer, positions)
+        return SelfTeacher(
+            max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
+        )
+    teacher = connect(spec, teacher_dir, "--teacher")
+    if isinstance(teacher, LocalTeacher):
+        positions = getattr(teacher.model.config, "max_position_embeddings", None)
+        if positions:
+            check_teacher_context(run, rows, teacher.tokenizer, positions)
     return teacher
 
 
@@ -140,26 +136,15 @@ def build_trainer(
     from thinktuning.trainer_config import ThinkTuningConfig
 
     lora = run.training.lora
-    elsewhere = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
-    settings = run.training.model_dump(exclude=elsewhere)
-    if vllm := run.training.vllm:
-        settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
-        room = run.training.max_prompt_length + run.training.max_completion_length
-        settings["vllm_max_model_length"] = vllm.max_model_length or room
     args = ThinkTuningConfig(
         output_dir=str(output),
-        seed=run.seed,
         logging_steps=run.training.optimizer_steps_per_rollout_batch,
         save_strategy="steps",
         save_total_limit=1,
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
-        use_vllm=vllm is not None,
         ddp_find_unused_parameters=False,  # a causal model uses all of them, and the search is slow
-        guidance=run.guidance,
-        teacher_prompt=run.teacher.prompt,
-        teacher_behaviours=run.teacher.behaviours,
-        **settings,
+        **trainer_settings(run),
     )
     try:
         return ThinkTuningTrainer(
@@ -173,6 +158,23 @@ def build_trainer(
         )
     except ConnectionError as error:  # trl has waited for its server
         raise StudyError(f"training.vllm.server_base_url: {error} (docs/gpu.md)") from error
+
+
+def trainer_settings(run: Run) -> dict[str, Any]:
+    """Return what the study says of `ThinkTuningConfig`."""
+    elsewhere = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
+    settings = run.training.model_dump(exclude=elsewhere)
+    if vllm := run.training.vllm:
+        settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
+        room = run.training.max_prompt_length + run.training.max_completion_length
+        settings["vllm_max_model_length"] = vllm.max_model_length or room
+    return settings | {
+        "seed": run.seed,
+        "use_vllm": vllm is not None,
+        "guidance": run.guidance,
+        "teacher_prompt": run.teacher.prompt,
+        "teacher_behaviours": run.teacher.behaviours,
+    }
 
 
 def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
