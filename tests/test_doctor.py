@@ -138,6 +138,14 @@ def test_fewer_gpus_than_a_job_asks_for(machine):
     assert found.status == "problem" and "asks for 4" in found.mend
 
 
+def test_a_study_that_asks_for_none_of_the_gpus(machine):
+    machine([(80, 80)])
+    found = next(doctor.gpus(study()))
+    assert found.status == "ok" and found.found.endswith("asks for none, and runs on the CPU")
+    found = next(doctor.gpus(study(training=ROLLOUTS)))
+    assert found.status == "problem" and found.mend == "vLLM needs one: set resources.*.gpu"
+
+
 def test_gpu_memory_that_vllm_would_not_get(machine):
     machine([(30, 80)])
     found = by_check(doctor.gpus(study(training={"vllm": {}})))["GPU 0"]

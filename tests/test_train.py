@@ -237,6 +237,13 @@ def test_a_checkpoint_of_another_configuration_is_not_resumed(job, tmp_path):
     assert not saved.exists()
 
 
+def test_one_process_with_several_gpus(job, tmp_path, monkeypatch):
+    resolve, model, data = job
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    with pytest.raises(StudyError, match=r"sees 8 GPUs: show it one \(CUDA_VISIBLE_DEVICES=0\)"):
+        train(resolve(), model, data, tmp_path / "run")
+
+
 def test_too_few_questions(job, tmp_path):
     resolve, model, data = job
     write_jsonl(data, list(read_jsonl(data))[:3])

@@ -154,6 +154,15 @@ def test_an_organism_takes_a_node_and_other_models_are_fetched_locally(
     assert "base" in local.split() and "organism" not in local.split()
 
 
+def test_jobs_without_gpus_see_none(tmp_path: Path, small: dict[str, Any]) -> None:
+    """On a machine with one, a study gives what it gives on a laptop."""
+    study = write_study(tmp_path, small)
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
+    commands = re.findall(r".* thinktuning (?:train|evaluate) .*", done.stdout)
+    assert len(commands) == 2 * len(small["seeds"]) + 6
+    assert all("; CUDA_VISIBLE_DEVICES= thinktuning " in command for command in commands)
+
+
 @pytest.mark.parametrize("gpus", [1, 4])
 def test_training_on_several_gpus_goes_through_accelerate(
     tmp_path: Path, small: dict[str, Any], gpus: int

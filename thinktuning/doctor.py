@@ -161,6 +161,9 @@ def gpus(study: Study | None) -> Iterator[Finding]:
     if there:
         mend = f"a job asks for {asked}: lower resources.*.gpu" if there < asked else ""
         found = f"{cuda}, GPUs: {there}"
+        if study and not asked:
+            found += "; the study asks for none, and runs on the CPU"
+            mend = "vLLM needs one: set resources.*.gpu" if uses_vllm(study) else ""
         yield Finding("CUDA", "problem" if mend else "ok", found, mend)
         yield from (_gpu(index, study) for index in range(there))
         return

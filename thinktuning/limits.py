@@ -1,4 +1,4 @@
-"""What a training has room for: its questions, prompts and budgets against the model's positions.
+"""What a training has room for: questions, prompts and budgets, the model's positions, GPUs.
 
 A study that does not fit is refused before it trains; nothing is cut.
 """
@@ -9,6 +9,15 @@ from typing import Any
 from thinktuning.config import Run
 from thinktuning.errors import StudyError
 from thinktuning.prompts import load, num_tokens, student_chat
+
+
+def check_gpus(num_gpus: int, num_processes: int) -> None:
+    """Refuse one process with several GPUs, which transformers would copy the model to."""
+    if num_gpus > 1 and num_processes == 1:
+        raise StudyError(
+            f"this process sees {num_gpus} GPUs: show it one (CUDA_VISIBLE_DEVICES=0), or start one"
+            " on each through `accelerate launch`, as the workflow does (docs/gpu.md)"
+        )
 
 
 def checked_prompts(

@@ -23,7 +23,7 @@ from thinktuning.config import Run, to_json
 from thinktuning.errors import StudyError
 from thinktuning.files import read_jsonl, write_text_atomic
 from thinktuning.grading import Grader
-from thinktuning.limits import check_context, check_teacher_context, checked_prompts
+from thinktuning.limits import check_context, check_gpus, check_teacher_context, checked_prompts
 from thinktuning.questions import read_questions
 from thinktuning.recorder import recorder
 
@@ -57,6 +57,7 @@ def train(
     base.check(model_dir, f"--model {model_dir}")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    check_gpus(torch.cuda.device_count(), processes.num_processes)
     prompts = checked_prompts(run, rows, tokenizer, data, processes.num_processes)
     check_context(run, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     teacher = build_teacher(run, rows, teacher_dir)

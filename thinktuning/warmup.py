@@ -16,6 +16,7 @@ from thinktuning import base, prompts
 from thinktuning.config import WarmupRun
 from thinktuning.errors import StudyError
 from thinktuning.feedback import parse_feedback
+from thinktuning.limits import check_gpus
 from thinktuning.questions import read_questions
 
 Document = dict[str, list[dict[str, str]]]
@@ -34,6 +35,7 @@ def warm_up(run: WarmupRun, model_dir: Path, data: Path, output: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
     from trl import SFTConfig, SFTTrainer
 
+    check_gpus(torch.cuda.device_count(), num_processes=1)
     spec = run.warmup
     set_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)

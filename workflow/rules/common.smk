@@ -46,8 +46,10 @@ def resources(stage):
 
 
 def command(stage):
-    """Return how a stage's jobs call the package: on GPUs of their own, if they have any."""
-    return f"python -m thinktuning.gpus {stage.gpu} thinktuning" if stage.gpu else "thinktuning"
+    """Return how a stage's jobs call the package: on GPUs of their own, or hidden from all."""
+    if stage.gpu:
+        return f"python -m thinktuning.gpus {stage.gpu} thinktuning"
+    return "CUDA_VISIBLE_DEVICES= thinktuning"
 
 
 def train_command(stage):
