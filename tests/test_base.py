@@ -190,7 +190,7 @@ def test_a_template_with_the_day_has_always_the_same(model_copy, tmp_path, home)
         "{%- endif %}\n"
         '{{- "Today Date: " + date_string + "\\n\\n" }}'
     )
-    template = day + CHAT_TEMPLATE
+    template = day + "{{- strftime_now('%Y-%m-%d') + '\\n' }}" + CHAT_TEMPLATE
     if home == "chat_template.jinja":
         (model_copy / home).write_text(template)
     else:
@@ -201,13 +201,14 @@ def test_a_template_with_the_day_has_always_the_same(model_copy, tmp_path, home)
     def rendered(directory):
         return AutoTokenizer.from_pretrained(directory).apply_chat_template(chat, tokenize=False)
 
-    assert rendered(model_copy).startswith(f"Today Date: {date.today():%d %b %Y}\n\n<|im_start|>")
+    assert rendered(model_copy).startswith(f"Today Date: {date.today():%d %b %Y}\n\n")
     base.materialise(path_model(model_copy), tmp_path, tmp_path / "base")
     base.materialise(path_model(tmp_path / "base"), tmp_path, tmp_path / "again")
     for made in ("base", "again"):
-        assert rendered(tmp_path / made).startswith("Today Date: 26 Jul 2024\n\n<|im_start|>")
+        said = "Today Date: 26 Jul 2024\n\n2024-07-26\n<|im_start|>"
+        assert rendered(tmp_path / made).startswith(said)
     assert rendered(model_copy).startswith(f"Today Date: {date.today():%d %b %Y}")
-    assert json.loads((tmp_path / "base/provenance.json").read_text())["date"] == "26 Jul 2024"
+    assert json.loads((tmp_path / "base/provenance.json").read_text())["date"] == "2024-07-26"
 
 
 def test_hub_offline(tmp_path):

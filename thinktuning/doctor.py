@@ -151,6 +151,23 @@ def deepspeed(study: Study | None) -> Iterator[Finding]:
             yield Finding("DeepSpeed", "ok", version)
 
 
+def on_cpu(study: Study, asked: int) -> Iterator[Finding]:
+    """Name the stages that run on the CPU, beside GPUs that they do not ask for."""
+    needs_vllm = {
+        "base": False,
+        "train": any(run.training.vllm for run in runs(study)),
+        "evaluate": study.evaluation.backend == "vllm",
+    }
+    if not study.warmup:
+        del needs_vllm["base"]
+    for stage, vllm in needs_vllm.items():
+        if getattr(study.resources, stage).gpu == 0:
+            found = f"resources.{stage}.gpu is 0: its jobs run on the CPU"
+            mend = "set it" + (", vLLM needs one" if vllm else "") if vllm or asked else ""
+            status: Status = "problem" if vllm else "warning" if asked else "ok"
+            yield Finding("CPU", status, found, mend)
+
+
 def gpus(study: Study | None) -> Iterator[Finding]:
     """Check CUDA, and that there are as many GPUs as a job of the study asks for."""
     import torch
@@ -161,10 +178,8 @@ def gpus(study: Study | None) -> Iterator[Finding]:
     if there:
         mend = f"a job asks for {asked}: lower resources.*.gpu" if there < asked else ""
         found = f"{cuda}, GPUs: {there}"
-        if study and not asked:
-            found += "; the study asks for none, and runs on the CPU"
-            mend = "vLLM needs one: set resources.*.gpu" if uses_vllm(study) else ""
         yield Finding("CUDA", "problem" if mend else "ok", found, mend)
+        yield from on_cpu(study, asked) if study else ()
         yield from (_gpu(index, study) for index in range(there))
         return
     if cuda:

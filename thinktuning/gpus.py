@@ -1,11 +1,11 @@
-"""Run a command on GPUs that no other such command has:
+"""Run a command on GPUs that no other such command has; with 0 it sees none.
 
     python -m thinktuning.gpus 2 thinktuning train ...
 
-SLURM gives its jobs devices of their own. On one machine Snakemake only counts them (`--resources
-gpu=8`), and each of its jobs would start on the first. So the command takes a lock for each of its
-devices, waits while too few are free, and sees no other (CUDA_VISIBLE_DEVICES). The system drops
-the locks when the command ends, however it ends.
+Snakemake counts a machine's GPUs (`--resources gpu=8`) and does not say which: each of its jobs
+would start on the first. So the command locks a file for each of its devices, waits while too few
+are free, and sees no other (CUDA_VISIBLE_DEVICES). It holds the locks until it ends, however it
+ends. SLURM has given its jobs devices already: those of other jobs are none of theirs.
 """
 
 import fcntl
@@ -22,25 +22,36 @@ def visible() -> list[str]:
     """Return the devices that this process may use, as CUDA_VISIBLE_DEVICES names them."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [device.strip() for device in named.split(",") if device.strip()]
+        devices = [device.strip() for device in named.split(",")]
+        return [device for device in devices if device not in ("", "-1", "NoDevFiles")]
     import torch
 
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # one order for all commands
     return [str(number) for number in range(torch.cuda.device_count())]
 
 
+def lock_file(device: str) -> Path:
+    """Return the file whose lock a device's user has; jobs of SLURM may each call theirs 0."""
+    job = os.environ.get("SLURM_JOB_ID", "machine")
+    return Path(tempfile.gettempdir()) / f"thinktuning-gpu-{job}-{device.replace('/', '-')}.lock"
+
+
 def lock(device: str) -> int | None:
     """Take a device; return its lock file, which the command inherits, or None if it is taken."""
-    path = Path(tempfile.gettempdir()) / f"thinktuning-gpu-{device.replace('/', '-')}.lock"
+    path = lock_file(device)
     try:
-        file = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        file = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
+        file = os.open(path, os.O_RDWR | (0 if path.exists() else os.O_CREAT))
+        if os.fstat(file).st_uid == os.getuid():
+            os.fchmod(file, 0o666)  # whatever the umask: the machine may have other users
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(file)
         return None
+    except OSError as error:
+        sys.exit(
+            f"thinktuning: {path}: cannot be locked ({error.strerror}); remove it, or set TMPDIR to"
+            " a directory of this machine that all who share its GPUs may write to"
+        )
     os.set_inheritable(file, True)
     return file
 
@@ -62,7 +73,12 @@ def wait(devices: list[str], number: int) -> list[str]:
     """Take so many of the devices, once they are free."""
     held = take(devices, number)
     if not held:
-        print(f"thinktuning: waiting for {number} free GPUs of {devices}", file=sys.stderr)
+        files = " ".join(str(lock_file(device)) for device in devices)
+        print(
+            f"thinktuning: waiting for {number} free GPUs of {len(devices)}; who has them:"
+            f" fuser {files}",
+            file=sys.stderr,
+        )
     while not held:
         time.sleep(WAIT)
         held = take(devices, number)
@@ -72,14 +88,13 @@ def wait(devices: list[str], number: int) -> list[str]:
 def main() -> None:
     """Run the command in this process."""
     number, command = int(sys.argv[1]), sys.argv[2:]
-    devices = visible()
-    if not ("SLURM_JOB_ID" in os.environ and len(devices) <= number):  # else they are its own
-        if len(devices) < number:
-            sys.exit(
-                f"thinktuning: the job asks for {number} GPUs (`gpu` in the study's `resources`),"
-                f" and this machine has {len(devices)}; `thinktuning doctor STUDY` looks closer"
-            )
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(wait(devices, number))
+    devices = visible() if number else []
+    if len(devices) < number:
+        sys.exit(
+            f"thinktuning: the job asks for {number} GPUs (`gpu` in the study's `resources`), and"
+            f" it sees {len(devices)}; `thinktuning doctor STUDY` looks closer"
+        )
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(wait(devices, number) if number else [])
     os.execvp(command[0], command)
 
 

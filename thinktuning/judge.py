@@ -7,7 +7,7 @@ backends; what it does not answer, or not in the form asked for, is missing and 
 import re
 from pathlib import Path
 
-from thinktuning import prompts
+from thinktuning import base, prompts
 from thinktuning.behaviours import PATTERNS
 from thinktuning.benchmarks import digest
 from thinktuning.config import JudgeRun
@@ -52,6 +52,8 @@ def ask(run: JudgeRun, chats: list[prompts.Chat], model_dir: Path | None) -> lis
     """Ask the configured model, with a progress bar."""
     from tqdm import tqdm
 
+    if model_dir:
+        base.check(model_dir, f"--model {model_dir}")
     teacher = connect(run.judge, model_dir, "--model")
     replies: list[str | None] = []
     size = run.judge.batch_size

@@ -15,8 +15,8 @@ def check_gpus(num_gpus: int, num_processes: int) -> None:
     """Refuse one process with several GPUs, which transformers would copy the model to."""
     if num_gpus > 1 and num_processes == 1:
         raise StudyError(
-            f"this process sees {num_gpus} GPUs: show it one (CUDA_VISIBLE_DEVICES=0), or start one"
-            " on each through `accelerate launch`, as the workflow does (docs/gpu.md)"
+            f"this process sees {num_gpus} GPUs: show it one (CUDA_VISIBLE_DEVICES=0); on several"
+            " a training starts through `accelerate launch` (docs/gpu.md)"
         )
 
 

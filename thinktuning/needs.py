@@ -32,7 +32,7 @@ def examine(study: Study | None) -> list[Finding]:
     jobs = estimates(study)
     fetched = list(dict.fromkeys([*models(study), *questions(study)]))  # a repository once
     missing = any(finding.found.startswith(ABSENT) for finding in fetched)
-    memory = [*gpu_memory(jobs), *host_memory(study, jobs)]
+    memory = [*gpu_memory(study, jobs), *host_memory(study, jobs)]
     return [*memory, disk(jobs), *fetched, token(missing), network(), *servers(study)]
 
 
@@ -47,11 +47,11 @@ def estimates(study: Study) -> list[Job]:
         return []
 
 
-def gpu_memory(jobs: Sequence[Job]) -> Iterator[Finding]:
+def gpu_memory(study: Study, jobs: Sequence[Job]) -> Iterator[Finding]:
     """Compare what each training is estimated to take with a GPU's memory."""
     import torch
 
-    if not torch.cuda.is_available():
+    if not torch.cuda.is_available() or not study.resources.train.gpu:
         return
     total = torch.cuda.get_device_properties(0).total_memory / GIB
     for job in jobs:
@@ -65,17 +65,20 @@ def gpu_memory(jobs: Sequence[Job]) -> Iterator[Finding]:
 def host_memory(study: Study, jobs: Sequence[Job]) -> Iterator[Finding]:
     """Compare what each stage's jobs are estimated to take with the machine, and with `mem_mb`.
 
-    Snakemake runs as many jobs together as their threads leave it cores for.
+    Snakemake runs as many jobs together as their threads leave it cores for, and GPUs.
     """
     import psutil
+    import torch
 
     total = psutil.virtual_memory().total / MIB
     for stage in dict.fromkeys(job.stage for job in jobs):
         of_stage = [job for job in jobs if job.stage == stage]
         given = getattr(study.resources, stage)
         needed = max(job.host_memory_mb for job in of_stage)
-        cores = 1 if stage == "base" or given.gpu else os.cpu_count() or 1
-        together = min(sum(job.jobs for job in of_stage), max(1, cores // given.threads))
+        room = 1 if stage == "base" else (os.cpu_count() or 1) // given.threads
+        if given.gpu:
+            room = min(room, torch.cuda.device_count() // given.gpu)
+        together = min(sum(job.jobs for job in of_stage), max(1, room))
         found = f"{stage}: {together} at a time, each about {needed / 1024:.1f} of"
         found += f" {total / 1024:.0f} GiB"
         mend = "a smaller batch or model, or a machine with more"

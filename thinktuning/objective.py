@@ -21,12 +21,10 @@ Shapes: B completions, T tokens.
 import torch
 from torch import Tensor
 
-from thinktuning.schema import Variant
-
 
 def shaping_gamma(
     advantages: Tensor,
-    variant: Variant,
+    variant: str,
     *,
     bound: float,
     advantage_range: float,
@@ -41,7 +39,7 @@ def shaping_gamma(
     """
     if variant == "paper":
         return (advantages * (bound / advantage_range)).clamp(-bound, bound)
-    return torch.full_like(advantages, -bound if variant == "released" else constant)
+    return torch.full_like(advantages, {"released": -bound, "constant": constant}[variant])
 
 
 def shaping_weight(probabilities: Tensor, gamma: Tensor) -> Tensor:
@@ -62,7 +60,7 @@ def guided_advantages(
     logps: Tensor,
     advantages: Tensor,
     guidance_mask: Tensor,
-    variant: Variant,
+    variant: str,
     *,
     probability_floor: float,
     **gamma_settings: float,

@@ -24,7 +24,7 @@ def resources_block(study: Study, jobs: Sequence[Job], gpu: str) -> str:
         given = getattr(study.resources, stage)
         values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
         runtime = given.runtime
-        if given.gpu:
+        if given.gpu and stage != "base":  # a warm-up's time is not estimated
             hours = max(job.longest_gpu_hours[gpu] for job in found)
             gpus = train.num_processes if stage == "train" else given.gpu
             runtime = max(30, int(120 * hours / gpus) + 1)

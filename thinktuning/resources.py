@@ -38,13 +38,19 @@ class TrainResources(Resources):
         return self.num_processes > 1 and self.distributed != "ddp"
 
 
+class BaseResources(Resources):
+    """A warm-up trains on one GPU, if on any."""
+
+    gpu: Annotated[int, Field(ge=0, le=1)] = 0
+
+
 class Stages(Section):
     """Each stage's jobs: `base` is the warm-up's too, `evaluate` the judge's, `compare` the
     report's.
     """
 
     data: Resources = Resources(mem_mb=4000)
-    base: Resources = Resources()
+    base: BaseResources = BaseResources()
     train: TrainResources = TrainResources()
     evaluate: Resources = Resources()
     compare: Resources = Resources(mem_mb=2000, runtime=30)

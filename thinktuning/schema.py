@@ -166,13 +166,10 @@ class Schedule(Section):
         return self
 
 
-Variant = Literal["paper", "released", "constant"]
-
-
 class AAS(Section):
     """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `objective`."""
 
-    variant: Literal[Variant, "off"] = "released"
+    variant: Literal["paper", "released", "constant", "off"] = "released"
     constant: Number = 0.1
     bound: Positive = 0.001
     advantage_range: Positive = 4.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerate.utils import is_peft_model
 
-from thinktuning import base, schema
+from thinktuning import schema
 from thinktuning.errors import StudyError
 from thinktuning.prompts import Chat
 
@@ -155,7 +155,7 @@ def connect(spec: schema.Teacher | schema.Judge, directory: Path | None, option:
     """Return who a section names: a server, or the model whose directory `option` gives.
 
     Raises:
-        StudyError: the directory is not given, or holds no complete model.
+        StudyError: the directory is not given.
     """
     if spec.openai:
         from thinktuning.openai_teacher import OpenAITeacher
@@ -165,7 +165,6 @@ def connect(spec: schema.Teacher | schema.Judge, directory: Path | None, option:
         )
     if directory is None:
         raise StudyError(f"{option}: `backend: model` needs it; name the directory of that model")
-    base.check(directory, f"{option} {directory}")
     return LocalTeacher.from_pretrained(
         directory, max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
     )

@@ -74,8 +74,8 @@ def train(
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         trainer = build_trainer(run, model, tokenizer, prompts, grader, teacher, checkpoints)
         keep_loss_in_float32(trainer)
-        if run.training.vllm:  # which has seeded this process anew, and draws its seeds here
-            set_seed(run.seed, device_specific=True)
+        if vllm := run.training.vllm:  # which has seeded this process anew, and draws here
+            set_seed(run.seed + processes.process_index // vllm.tensor_parallel_size)
         trainer.remove_callback(transformers.ProgressCallback)
         if processes.is_main_process:
             trainer.add_callback(
@@ -109,6 +109,8 @@ def build_teacher(
         return SelfTeacher(
             max_completion_length=spec.max_completion_length, batch_size=spec.batch_size
         )
+    if teacher_dir:
+        base.check(teacher_dir, f"--teacher {teacher_dir}")
     teacher = connect(spec, teacher_dir, "--teacher")
     if isinstance(teacher, LocalTeacher):
         positions = getattr(teacher.model.config, "max_position_embeddings", None)

@@ -32,7 +32,7 @@ def with_types(override):
 
 
 def resources(stage):
-    """Return a stage's resources as Snakemake and its SLURM plugin spell them; no GPU, no key.
+    """Return a stage's resources as Snakemake and its SLURM plugin spell them.
 
     SLURM has to be told that a job's GPUs are those of one node. On several nodes the job starts
     its tasks itself (`mpi`), one on each, and `gres` counts the GPUs of one node, where `gpu` would
@@ -42,22 +42,20 @@ def resources(stage):
     if (nodes := getattr(stage, "nodes", 1)) > 1:
         needed |= {"nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"}
         return needed | ({"gres": f"gpu:{stage.gpu}"} if stage.gpu else {})
-    return needed | ({"gpu": stage.gpu, "nodes": 1} if stage.gpu else {})
+    return needed | {"gpu": stage.gpu} | ({"nodes": 1} if stage.gpu else {})
 
 
-def command(stage):
-    """Return how a stage's jobs call the package: on GPUs of their own, or hidden from all."""
-    if stage.gpu:
-        return f"python -m thinktuning.gpus {stage.gpu} thinktuning"
-    return "CUDA_VISIBLE_DEVICES= thinktuning"
+# Runs a job on GPUs of its own, or hidden from all. With their number written out, another number
+# would be another command, and make Snakemake run everything again.
+ON_GPUS = "python -m thinktuning.gpus {resources.gpu}"
 
 
 def train_command(stage):
-    """Return that of a training job: through accelerate if it has several processes."""
+    """Return the command of a training job: through accelerate if it has several processes."""
     if stage.num_processes == 1:
-        return command(stage)
+        return f"{ON_GPUS} thinktuning"
     settings = shlex.quote(str(files("thinktuning") / f"accelerate/{stage.distributed}.yaml"))
-    launch = f"python -m thinktuning.gpus {stage.gpu} accelerate launch --main_process_port 0"
+    launch = f"{ON_GPUS} accelerate launch --main_process_port 0"
     if stage.nodes > 1:
         script = shlex.quote(f"{workflow.basedir}/workflow/launch_on_nodes.sh")
         launch = f"{script} {stage.nodes} {stage.threads}"

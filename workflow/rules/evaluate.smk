@@ -37,7 +37,7 @@ rule evaluate:
         **resources(STUDY.resources.evaluate),
     shell:
         "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
-        f"{command(STUDY.resources.evaluate)}"
-        " evaluate --config {input.config} --model {input.model} --data {input.data}"
+        f"{ON_GPUS}"
+        " thinktuning evaluate --config {input.config} --model {input.model} --data {input.data}"
         " --output results/eval/{wildcards.method}/seed{wildcards.seed}/{wildcards.task}"
         " > {log} 2>&1"

@@ -34,6 +34,6 @@ rule judge:
         model="--model results/models/judge" if "judge" in MODELS else "",
     shell:
         "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
-        f"{command(STUDY.resources.evaluate)}"
-        " judge --config {input.config} --samples {input.samples} --data {input.data}"
+        f"{ON_GPUS}"
+        " thinktuning judge --config {input.config} --samples {input.samples} --data {input.data}"
         " {params.model} --output {output} > {log} 2>&1"

@@ -80,6 +80,6 @@ if STUDY.warmup:
             **resources(STUDY.resources.base),
         shell:
             "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
-            f"{command(STUDY.resources.base)}"
-            " warmup --config {input.config} --model {input.model} --data {input.data}"
+            f"{ON_GPUS}"
+            " thinktuning warmup --config {input.config} --model {input.model} --data {input.data}"
             " --output {output} > {log} 2>&1"
