@@ -238,8 +238,12 @@ def test_models_and_questions_that_are_not_here(tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.delenv("HF_DATASETS_OFFLINE")
     assert by_check(needs.examine(wanted))["base"].status == "warning"
-    Path("results/models/base").mkdir(parents=True)
-    assert by_check(needs.examine(wanted))["base"].status == "ok"
+    made = Path("results/models/base")
+    made.mkdir(parents=True)
+    for repo, revision, status in (("a/c", COMMIT, "warning"), ("a/b", COMMIT, "ok")):
+        record = {"source": {"source": "hub", "repo": repo, "revision": revision}}
+        (made / "provenance.json").write_text(json.dumps(record))  # another study's, then its own
+        assert by_check(needs.examine(wanted))["base"].status == status
 
 
 @pytest.mark.parametrize(
@@ -283,7 +287,7 @@ def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     def look():
-        return needs.hub("base", "a/b", COMMIT, "results/models/base")
+        return needs.hub("base", "a/b", COMMIT, "base", "base/provenance.json")
 
     shutil.copy(tiny_model_dir / "config.json", snapshot)
     for name in ("tokenizer.json", "model.safetensors"):
@@ -296,7 +300,7 @@ def test_a_model_in_the_cache(tmp_path, tiny_model_dir, monkeypatch):
     assert look().status == "problem"  # a shard is missing
     data = tmp_path / "datasets--a--b" / "snapshots" / COMMIT
     data.mkdir(parents=True)
-    assert needs.hub("data", "a/b", COMMIT, "train.jsonl", "dataset").status == "ok"
+    assert needs.hub("data", "a/b", COMMIT, "data", "config.json", "dataset").status == "ok"
 
 
 def test_servers():

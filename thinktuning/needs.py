@@ -3,6 +3,7 @@
 The second half of `thinktuning doctor STUDY`.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,8 @@ def models(study: Study) -> Iterator[Finding]:
     for name, model in study.models().items():
         match model:
             case HubModel():
-                yield hub(name, model.repo, model.revision, f"results/models/{name}")
+                made = f"results/models/{name}"
+                yield hub(name, model.repo, model.revision, made, f"{made}/provenance.json")
             case PathModel():
                 yield local(name, Path(model.path), "correct the path")
             case PackageModel():
@@ -145,8 +147,8 @@ def questions(study: Study) -> Iterator[Finding]:
             case JsonlSource():
                 yield local(key, Path(source.path), "correct the path, or fetch the file")
             case HubSource():
-                made = "results/data/train.jsonl"
-                yield hub(key, source.repo, source.revision, made, "dataset")
+                made, record = "results/data/train.jsonl", "results/data/config.json"
+                yield hub(key, source.repo, source.revision, made, record, "dataset")
             case ReasoningGymSource():
                 yield generated(key, source)
 
@@ -177,12 +179,18 @@ def local(name: str, path: Path, mend: str) -> Finding:
     return Finding(name, "problem", f"{path} does not exist in {Path.cwd()}", mend)
 
 
-def hub(name: str, repo: str, revision: str, made: str, repo_type: str | None = None) -> Finding:
-    """Tell whether something of the hub has been fetched; `made` is what the workflow makes of it.
+def hub(
+    name: str, repo: str, revision: str, made: str, record: str, repo_type: str | None = None
+) -> Finding:
+    """Tell whether something of the hub has been fetched.
 
     A job with a network fetches it; offline it must be there.
+
+    Args:
+        made: what the workflow makes of it.
+        record: the file beside it that says of what it was made: it may be another study's.
     """
-    if Path(made).exists():
+    if Path(made).exists() and is_made_of(Path(record), repo, revision):
         return Finding(name, "ok", f"{repo} is in {made}")
     try:
         directory = cached(repo, revision, repo_type)
@@ -193,6 +201,14 @@ def hub(name: str, repo: str, revision: str, made: str, repo_type: str | None = 
     found = f"{ABSENT}{'the weights or the tokenizer of ' if directory else ''}{repo}"
     mend = f"where there is a network: snakemake {made} --configfile STUDY"
     return Finding(name, "problem" if offline() else "warning", found, mend)
+
+
+def is_made_of(record: Path, repo: str, revision: str) -> bool:
+    """Tell whether a record of what was made names a repository at a commit."""
+    if not record.is_file():
+        return False
+    text = record.read_text(encoding="utf-8")
+    return json.dumps(repo) in text and json.dumps(revision) in text
 
 
 def is_complete(model: Path) -> bool:
