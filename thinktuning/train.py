@@ -85,6 +85,9 @@ def train(
     save_model(run, trainer, checkpoints / "model")
     if processes.is_main_process:
         publish(run, checkpoints, output)
+    if processes.num_processes > 1:  # one that ends badly takes the others with it, so all is done
+        processes.wait_for_everyone()
+        processes.destroy_process_group()  # its threads must not meet the end of the interpreter
 
 
 def check_vllm(run: Run) -> None:
