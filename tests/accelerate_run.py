@@ -7,6 +7,7 @@ random numbers of its own. All else is real: the teacher, selection, rewards, lo
 """
 
 import json
+import os
 import random
 import sys
 from dataclasses import asdict
@@ -122,6 +123,8 @@ def main():
             "num_held": sum(num_held(weight) for weight in trainer.model.parameters()),
         }
         Path(output).write_text(json.dumps(result))
+    trainer.accelerator.wait_for_everyone()
+    os._exit(0)  # as the stage does: threads of DeepSpeed's can abort an interpreter that ends
 
 
 if __name__ == "__main__":

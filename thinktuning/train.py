@@ -87,7 +87,7 @@ def train(
         publish(run, checkpoints, output)
     if processes.num_processes > 1:  # one that ends badly takes the others with it, so all is done
         processes.wait_for_everyone()
-        processes.destroy_process_group()  # its threads must not meet the end of the interpreter
+        processes.destroy_process_group()
 
 
 def check_vllm(run: Run) -> None:
