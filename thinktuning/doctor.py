@@ -66,10 +66,13 @@ def runs(study: Study | None) -> list[Run]:
     return [study.run_config(method, study.seeds[0]) for method in study.trained()] if study else []
 
 
-def uses_vllm(study: Study | None) -> bool:
-    """Tell whether a job of the study imports vLLM."""
-    evaluates = study is not None and study.evaluation.backend == "vllm"
-    return evaluates or any(run.training.vllm for run in runs(study))
+def vllm_stages(study: Study | None) -> set[str]:
+    """Return the stages whose jobs import vLLM."""
+    uses = {
+        "train": any(run.training.vllm for run in runs(study)),
+        "evaluate": study is not None and study.evaluation.backend == "vllm",
+    }
+    return {stage for stage, used in uses.items() if used}
 
 
 # --- what is installed ----------------------------------------------------------------------------
@@ -112,7 +115,7 @@ def _tested(name: str) -> SpecifierSet:
 
 def vllm(study: Study | None) -> Iterator[Finding]:
     """Check that vLLM is the tested release and, where the study uses it, that it can be loaded."""
-    tested, version, used = _tested("vllm"), installed_version("vllm"), uses_vllm(study)
+    tested, version, used = _tested("vllm"), installed_version("vllm"), bool(vllm_stages(study))
     if version is None:
         found = f"not installed, and {'the study uses it' if used else 'not needed'}"
         yield Finding("vLLM", "problem" if used else "ok", found, INSTALL_VLLM if used else "")
@@ -153,15 +156,9 @@ def deepspeed(study: Study | None) -> Iterator[Finding]:
 
 def on_cpu(study: Study, asked: int) -> Iterator[Finding]:
     """Name the stages that run on the CPU, beside GPUs that they do not ask for."""
-    needs_vllm = {
-        "base": False,
-        "train": any(run.training.vllm for run in runs(study)),
-        "evaluate": study.evaluation.backend == "vllm",
-    }
-    if not study.warmup:
-        del needs_vllm["base"]
-    for stage, vllm in needs_vllm.items():
+    for stage in ("base", "train", "evaluate") if study.warmup else ("train", "evaluate"):
         if getattr(study.resources, stage).gpu == 0:
+            vllm = stage in vllm_stages(study)
             found = f"resources.{stage}.gpu is 0: its jobs run on the CPU"
             mend = "set it" + (", vLLM needs one" if vllm else "") if vllm or asked else ""
             status: Status = "problem" if vllm else "warning" if asked else "ok"
@@ -189,7 +186,7 @@ def gpus(study: Study | None) -> Iterator[Finding]:
         found, mend = "there is an NVIDIA driver, but torch is for CPUs", INSTALL_TORCH
     else:
         found, mend = "none, and torch is for CPUs", f"on a machine with GPUs, {INSTALL_TORCH}"
-    if asked or uses_vllm(study):
+    if asked or vllm_stages(study):
         yield Finding("CUDA", "problem", f"{found}; the study asks for a GPU", mend)
     elif cuda or shutil.which("nvidia-smi"):
         yield Finding("CUDA", "warning", found, mend)
