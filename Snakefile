@@ -4,8 +4,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-# --configfile names a complete study: it replaces the default one, never merges with it. A second
-# file goes over the first, e.g. the resources that `thinktuning plan --write` makes.
+# A study given with --configfile, complete or with `extends`, replaces the default one and is never
+# merged with it. A second file is merged over the first, e.g. what `thinktuning plan --write` wrote.
 if not workflow.overwrite_configfiles:
 
     configfile: f"{workflow.basedir}/config.yaml"

@@ -1,6 +1,6 @@
 """ThinkTuning: teach a language model to reflect (EMNLP 2025, arXiv 2508.07616).
 
-    from thinktuning import ThinkTuningConfig, ThinkTuningTrainer, Teacher
+    from thinktuning import SelfTeacher, ThinkTuningConfig, ThinkTuningTrainer
 
 The names are imported on first use, since the trainer brings torch and TRL along.
 """
@@ -9,16 +9,21 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "ThinkTuningConfig": "trainer_config",
-    "ThinkTuningTrainer": "trainer",
-    "Teacher": "teacher",
-    "SelfTeacher": "teacher",
-    "LocalTeacher": "teacher",
-    "OpenAITeacher": "openai_teacher",
-    "TeacherPrompt": "prompts",
-    "Guidance": "schema",
-    "Schedule": "schema",
-    "AAS": "schema",
+    "ThinkTuningConfig": "trainer.arguments",
+    "ThinkTuningTrainer": "trainer.trainer",
+    "Teacher": "teachers.protocol",
+    "SelfTeacher": "teachers.local",
+    "LocalTeacher": "teachers.local",
+    "OpenAITeacher": "teachers.openai",
+    "TeacherPrompt": "teachers.prompts",
+    "Algorithm": "algorithms.protocol",
+    "AlgorithmConfig": "algorithms.config",
+    "RolloutBatch": "algorithms.batch",
+    "ScheduleConfig": "algorithms.config",
+    "AASConfig": "algorithms.config",
+    "ThinkTuningAlgorithmConfig": "algorithms.thinktuning",
+    "GRPOAlgorithmConfig": "algorithms.grpo",
+    "SFTAlgorithmConfig": "algorithms.sft",
 }
 __all__ = list(_HOMES)
 

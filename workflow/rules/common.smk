@@ -1,9 +1,9 @@
-# The study, validated once, and the names of its files.
+# The study, validated once, and the paths of its files.
 #
-# Each `resolve_*` writes what one job depends on, and nothing else, as that job's config.json; its
-# `params` make Snakemake write it again when the study changes it. The job reads that file and no
-# source code. So editing one method reruns this method's jobs alone, and editing code reruns
-# nothing by itself; `-R evaluate` does.
+# Each `resolve_*` rule writes all that one job depends on, and nothing else, as that job's
+# config.json; its `params` make Snakemake rewrite the file when the study changes. Jobs depend on
+# that file and on no source code, so editing a method reruns only this method's jobs, and editing
+# code reruns nothing; `-R evaluate` does.
 import os
 import shlex
 from importlib.resources import files
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 
-from thinktuning.config import ModelRun, parse_study, to_json
-from thinktuning.errors import StudyError
-from thinktuning.files import read_yaml
+from thinktuning.analysis.gallery import GALLERY
+from thinktuning.io.errors import StudyError
+from thinktuning.study.jobs import ModelJob, to_json
+from thinktuning.study.reading import lay_over, parse_study, read_values
 
 
 def with_types(override):
-    """Give a `--config` override its YAML types: Snakemake reads the 0 of `seeds=[0]` as text."""
+    """Convert a `--config` override to YAML types: Snakemake reads the 0 of `seeds=[0]` as text."""
     if isinstance(override, dict):
         return {key: with_types(value) for key, value in override.items()}
     if isinstance(override, list):
@@ -32,11 +32,10 @@ def with_types(override):
 
 
 def resources(stage):
-    """Return a stage's resources as Snakemake and its SLURM plugin spell them.
+    """Return a stage's resources under the names of Snakemake and its SLURM plugin.
 
-    SLURM has to be told that a job's GPUs are those of one node. On several nodes the job starts
-    its tasks itself (`mpi`), one on each, and `gres` counts the GPUs of one node, where `gpu` would
-    count all of them, wherever they are.
+    `nodes: 1` keeps a job's GPUs on one node. On several nodes the job starts its tasks itself
+    (`mpi`), one per node, and `gres` counts the GPUs per node; `gpu` would count them in total.
     """
     needed = {"mem_mb": stage.mem_mb, "runtime": stage.runtime}
     if (nodes := getattr(stage, "nodes", 1)) > 1:
@@ -45,52 +44,60 @@ def resources(stage):
     return needed | {"gpu": stage.gpu} | ({"nodes": 1} if stage.gpu else {})
 
 
-# Runs a job on GPUs of its own, or hidden from all. With their number written out, another number
-# would be another command, and make Snakemake run everything again.
-ON_GPUS = "python -m thinktuning.gpus {resources.gpu}"
+# Runs a job on GPUs of its own, or hides all GPUs from it. The number stays a placeholder: written
+# out, a new number would change the command, and Snakemake would rerun everything.
+ON_GPUS = "python -m thinktuning.commands.gpus {resources.gpu}"
 
 
 def train_command(stage):
-    """Return the command of a training job: through accelerate if it has several processes."""
+    """Return the command of a training job: with several processes, through `accelerate launch`."""
     if stage.num_processes == 1:
         return f"{ON_GPUS} thinktuning"
-    settings = shlex.quote(str(files("thinktuning") / f"accelerate/{stage.distributed}.yaml"))
+    settings = shlex.quote(
+        str(files("thinktuning.commands") / f"accelerate/{stage.distributed}.yaml")
+    )
     launch = f"{ON_GPUS} accelerate launch --main_process_port 0"
     if stage.nodes > 1:
         script = shlex.quote(f"{workflow.basedir}/workflow/launch_on_nodes.sh")
         launch = f"{script} {stage.nodes} {stage.threads}"
     return (
         f"{launch} --config_file {settings} --num_processes {stage.num_processes}"
-        " -m thinktuning.cli"
+        " -m thinktuning.commands.cli"
     )
 
 
 def evaluated_model(wildcards):
-    """The model to sample from: the run's own, or the base if the method trains none."""
+    """Return the model to sample from: the run's own, or the base for an untrained method."""
     if STUDY.methods[wildcards.method].train:
         return "results/runs/{method}/seed{seed}/model"
     return "results/models/base"
 
 
 def teacher_model(wildcards):
-    """The teacher's model, if the method has one of its own."""
+    """Return the teacher's model, if the method has a separate one."""
     name = f"teacher_{wildcards.method}"
     return [f"results/models/{name}"] if name in MODELS else []
 
 
+def caption(figure):
+    """The caption of a figure in Snakemake's report, if it has one."""
+    path = Path(workflow.basedir) / f"workflow/report/{figure}.rst"
+    return f"../report/{figure}.rst" if path.exists() else None
+
+
 def one_of(names):
-    """The constraint of a wildcard to these names; without any it matches nothing."""
+    """Return a wildcard constraint to these names; without names it matches nothing."""
     return "|".join(sorted(names)) or "(?!)"
 
 
 OVERRIDES = workflow.config_settings.config
-update_config(config, with_types(dict(OVERRIDES)))
 try:
-    for path in workflow.configfiles:  # Snakemake, which has read them, lets a key be there twice
-        if Path(path).suffix != ".json":
-            read_yaml(path)
+    values = {}
+    for path in workflow.configfiles:  # Snakemake's own merge knows no `extends`
+        values = lay_over(values, read_values(path) or {}, str(path))
+    values = lay_over(values, with_types(dict(OVERRIDES)), "--config")
     STUDY = parse_study(
-        config, " + ".join([*map(str, workflow.configfiles), *["--config"] * bool(OVERRIDES)])
+        values, " + ".join([*map(str, workflow.configfiles), *["--config"] * bool(OVERRIDES)])
     )
 except StudyError as error:
     raise WorkflowError(str(error)) from None
@@ -107,10 +114,10 @@ EVALUATIONS = [
 ]
 
 
-# Where environment.post-deploy.sh, of `--software-deployment-method conda`, finds this package.
+# Where environment.post-deploy.sh finds this package (`--software-deployment-method conda`).
 os.environ.update(THINKTUNING_REPOSITORY=str(workflow.basedir))
 
-# An image to run every job in, with `--software-deployment-method apptainer` (docs/container.md).
+# The image for all jobs, with `--software-deployment-method apptainer` (docs/container.md).
 if image := os.environ.get("THINKTUNING_CONTAINER"):
 
     container: image

@@ -7,7 +7,7 @@ rule resolve_compare:
     conda:
         "../../environment.yml"
     params:
-        resolved=to_json(STUDY.compare_config()),
+        resolved=to_json(STUDY.compare_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -18,13 +18,13 @@ rule compare:
             "{evaluation}/{file}", evaluation=EVALUATIONS, file=["results.json", "samples.jsonl"]
         ),
         expand("{run}/{file}", run=RUNS, file=["metrics.jsonl", "provenance.json"]),
-        [f"{evaluation}/judgements.jsonl" for evaluation in EVALUATIONS if STUDY.judge],
+        [f"{evaluation}/judgments.jsonl" for evaluation in EVALUATIONS if STUDY.judge],
         config=rules.resolve_compare.output,
     output:
         report(
             "results/tables/comparison.md",
             category="Tables",
-            labels={"table": "comparison", "format": "to read"},
+            labels={"table": "comparison", "format": "Markdown"},
             caption="../report/comparison.rst",
         ),
         report(
@@ -46,15 +46,15 @@ rule compare:
             caption="../report/subsets.rst",
         ),
         report(
-            "results/tables/behaviours.csv",
+            "results/tables/behaviors.csv",
             category="Tables",
-            labels={"table": "behaviours", "format": "csv"},
-            caption="../report/behaviours.rst",
+            labels={"table": "behaviors", "format": "csv"},
+            caption="../report/behaviors.rst",
         ),
         report(
             "results/tables/flips.csv",
             category="Tables",
-            labels={"table": "flips", "format": "csv"},
+            labels={"table": "answer changes", "format": "csv"},
             caption="../report/flips.rst",
         ),
         report(
@@ -63,30 +63,15 @@ rule compare:
             labels={"table": "cost", "format": "csv"},
             caption="../report/cost.rst",
         ),
-        report(
-            "results/plots/accuracy.svg",
-            category="Plots",
-            labels={"plot": "accuracy and reflection"},
-            caption="../report/accuracy.rst",
-        ),
-        report(
-            "results/plots/differences.svg",
-            category="Plots",
-            labels={"plot": "differences to the baselines"},
-            caption="../report/differences.rst",
-        ),
-        report(
-            "results/plots/flips.svg",
-            category="Plots",
-            labels={"plot": "flips"},
-            caption="../report/flips.rst",
-        ),
-        report(
-            "results/plots/learning_curves.svg",
-            category="Plots",
-            labels={"plot": "learning curves"},
-            caption="../report/learning_curves.rst",
-        ),
+        [
+            report(
+                f"results/plots/{name}.svg",
+                category="Plots",
+                labels={"plot": figure.label},
+                caption=caption(name),
+            )
+            for name, figure in GALLERY.items()
+        ],
     log:
         "results/logs/compare/compare.log",
     benchmark:

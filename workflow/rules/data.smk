@@ -7,12 +7,12 @@ rule resolve_data:
     conda:
         "../../environment.yml"
     params:
-        resolved=to_json(STUDY.data_config()),
+        resolved=to_json(STUDY.data_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
-# Local, as its sources may need a network that the nodes of a cluster do not have.
+# A local rule: its sources may need a network, which a cluster's nodes may not have.
 rule data:
     input:
         config=rules.resolve_data.output,

@@ -8,7 +8,7 @@ rule resolve_evaluate:
         "../../environment.yml"
     params:
         resolved=lambda wildcards: to_json(
-            STUDY.eval_config(
+            STUDY.evaluate_job(
                 wildcards.method,
                 int(wildcards.seed) if STUDY.methods[wildcards.method].train else None,
                 wildcards.task,

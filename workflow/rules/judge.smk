@@ -1,4 +1,4 @@
-# A second opinion on the behaviours, for a study with a section `judge`; nothing asks for it else.
+# A second opinion on the behaviors; these jobs run only for a study with a section `judge`.
 rule resolve_judge:
     output:
         "results/eval/judge.{task}.json",
@@ -8,7 +8,7 @@ rule resolve_judge:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(STUDY.judge_config(wildcards.task)),
+        resolved=lambda wildcards: to_json(STUDY.judge_job(wildcards.task)),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -20,7 +20,7 @@ rule judge:
         samples=rules.evaluate.output.samples,
         data="results/data/eval/{task}.jsonl",
     output:
-        "results/eval/{method}/seed{seed}/{task}/judgements.jsonl",
+        "results/eval/{method}/seed{seed}/{task}/judgments.jsonl",
     log:
         "results/logs/judge/{method}/seed{seed}/{task}.log",
     benchmark:

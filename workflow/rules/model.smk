@@ -1,52 +1,52 @@
-rule resolve_base:
+rule resolve_model:
     output:
         "results/models/{model}.json",
     log:
-        "results/logs/base/{model}.resolve.log",
+        "results/logs/model/{model}.resolve.log",
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(ModelRun(model=MODELS[wildcards.model])),
+        resolved=lambda wildcards: to_json(ModelJob(model=MODELS[wildcards.model])),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
-# The base model, the teachers and the judge that are other models. An organism is trained, on
-# documents that must not meet the evaluation: it takes the data, and a node of its own.
+# The base model, and separate teacher and judge models. A toy model (`source: organism`) is trained
+# on documents that must exclude the evaluation questions: it needs the data, and runs as a job.
 rule organism:
     input:
         DATA,
-        config=rules.resolve_base.output,
+        config=rules.resolve_model.output,
     output:
         directory("results/models/{model}"),
     log:
-        "results/logs/base/{model}.log",
+        "results/logs/model/{model}.log",
     benchmark:
-        "results/benchmarks/base/{model}.tsv"
+        "results/benchmarks/model/{model}.tsv"
     wildcard_constraints:
         model=one_of(ORGANISMS),
     conda:
         "../../environment.yml"
-    threads: STUDY.resources.base.threads
+    threads: STUDY.resources.model.threads
     resources:
-        **resources(STUDY.resources.base),
+        **resources(STUDY.resources.model),
     shell:
         "export OMP_NUM_THREADS={threads}; "
-        "thinktuning base --config {input.config} --data results/data --output {output}"
+        "thinktuning model --config {input.config} --data results/data --output {output}"
         " > {log} 2>&1"
 
 
-# Any other model is fetched and converted, which may need the network: local.
-use rule organism as base with:
+# A local rule: any other model is fetched and converted, which may need the network.
+use rule organism as model with:
     input:
-        config=rules.resolve_base.output,
+        config=rules.resolve_model.output,
     wildcard_constraints:
         model=one_of(MODELS.keys() - ORGANISMS),
     localrule: True
 
 
-# For a study with a section `warmup`; its model is `raw` then.
+# Only for a study with a section `warmup`, whose model is then called `raw`.
 if STUDY.warmup:
 
     rule resolve_warmup:
@@ -58,7 +58,7 @@ if STUDY.warmup:
         conda:
             "../../environment.yml"
         params:
-            resolved=lambda wildcards: to_json(STUDY.warmup_config()),
+            resolved=lambda wildcards: to_json(STUDY.warmup_job()),
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -75,9 +75,9 @@ if STUDY.warmup:
             "results/benchmarks/warmup.tsv"
         conda:
             "../../environment.yml"
-        threads: STUDY.resources.base.threads
+        threads: STUDY.resources.model.threads
         resources:
-            **resources(STUDY.resources.base),
+            **resources(STUDY.resources.model),
         shell:
             "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
             f"{ON_GPUS}"

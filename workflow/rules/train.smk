@@ -7,13 +7,13 @@ rule resolve_train:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(STUDY.run_config(wildcards.method, int(wildcards.seed))),
+        resolved=lambda wildcards: to_json(STUDY.train_job(wildcards.method, int(wildcards.seed))),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
-# Snakemake deletes the outputs of a job before it starts. The run's checkpoints/ is not among them:
-# a rerun resumes from it.
+# Snakemake deletes a job's outputs before it starts. The run's checkpoints/ is not an output, so a
+# rerun resumes from it.
 rule train:
     input:
         teacher_model,
@@ -29,7 +29,7 @@ rule train:
         "results/logs/train/{method}/seed{seed}.log",
     benchmark:
         "results/benchmarks/train/{method}/seed{seed}.tsv"
-    priority: 1  # the longest jobs first: evaluations fill the gaps
+    priority: 1  # start the longest jobs first; evaluations fill the gaps
     conda:
         "../../environment.yml"
     threads: STUDY.resources.train.threads

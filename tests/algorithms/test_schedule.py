@@ -1,0 +1,37 @@
+"""Guidance schedules at their start, middle and end."""
+
+import math
+
+import pytest
+
+from thinktuning.algorithms.config import ScheduleConfig
+from thinktuning.algorithms.schedule import decayed_rate, guidance_rate
+
+
+def test_shapes_of_the_decay():
+    # 30 batches, decay over the first third: d = 10; at t = 5, u = 1/2
+    def at(t, kind):
+        schedule = ScheduleConfig(kind=kind, init=0.4, min=0.1, decay_fraction=1 / 3)
+        return decayed_rate(schedule, t, 30)
+
+    for kind in ("linear", "exp", "cosine"):
+        assert at(0, kind) == pytest.approx(0.4)
+        assert at(10, kind) == pytest.approx(0.1)
+        assert at(29, kind) == pytest.approx(0.1)
+    assert at(5, "linear") == pytest.approx(0.25)
+    assert at(5, "exp") == pytest.approx(0.4 * math.sqrt(0.25))
+    assert at(5, "cosine") == pytest.approx(0.25)
+    assert at(29, "constant") == 0.4
+
+
+def test_decay_lasts_at_least_one_batch():
+    schedule = ScheduleConfig(kind="linear", init=0.4, min=0.1, decay_fraction=0.1)
+    assert decayed_rate(schedule, 0, 2) == pytest.approx(0.4)
+    assert decayed_rate(schedule, 1, 2) == pytest.approx(0.1)
+
+
+def test_the_released_recipe_teaches_for_nine_of_58_steps():
+    # decay over 58 // 3 = 19 batches, off at 0.06: 0.1 - 0.09 * t / 19 > 0.06 for t <= 8
+    released = ScheduleConfig(kind="linear", init=0.1, min=0.01, decay_fraction=1 / 3, cutoff=0.06)
+    on = [t for t in range(58) if guidance_rate(released, t, 58) > 0]
+    assert on == list(range(9))

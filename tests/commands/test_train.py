@@ -1,0 +1,266 @@
+"""The train stage: its outputs, and that an interrupted run reproduces the uninterrupted one."""
+
+import json
+import shutil
+
+import pytest
+import yaml
+from finished_run import untimed
+from openai_server import Server, error, solve
+from safetensors.torch import load_file
+
+from thinktuning.commands.train import build_trainer, train
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.study.reading import load_study, parse_study
+
+
+@pytest.fixture
+def training(likely_eos, tmp_path, request):
+    """Return a function that makes a job of six rollout batches, and the job's model and data."""
+    study = yaml.safe_load((request.config.rootpath / "config.yaml").read_text())
+    study["training"] |= {
+        "max_steps": 12,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_prompt_length": 200,
+        "max_completion_length": 48,
+        "save_steps": 4,
+        "warmup_steps": 2,
+        "rollouts_per_step": 2,
+    }
+    study["teacher"] |= {"max_completion_length": 16}
+    # four prompts per batch and 12 questions: resuming crosses from the first epoch to the second
+    data = tmp_path / "train.jsonl"
+    rows = [{"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(12)]
+    write_jsonl(data, rows)
+
+    def resolve(teacher=None, **overrides):
+        changed = study | {"training": study["training"] | overrides}
+        changed["teacher"] = study["teacher"] | (teacher or {})
+        return parse_study(changed, "test").train_job("thinktuning", 0)
+
+    return resolve, likely_eos, data
+
+
+@pytest.fixture
+def tutor():
+    """A teacher's server that solves the question: the tiny model itself never earns a reward."""
+    with Server(solve) as server:
+        endpoint = {"base_url": server.url, "model": "tutor"}
+        yield {"backend": "openai", "openai": endpoint}, server
+
+
+def changed_weights(model_dir, run_dir):
+    """Return the names of weights that training changed by more than its weight decay."""
+    base = load_file(model_dir / "model.safetensors")
+    trained = load_file(run_dir / "model" / "model.safetensors")
+    assert base.keys() == trained.keys()
+    return {name for name in base if (base[name] - trained[name]).abs().max() > 1e-5}
+
+
+def test_outputs(training, tmp_path):
+    resolve, model, data = training
+    output = tmp_path / "run"
+    train(resolve(), model, data, output)
+    assert {path.name for path in output.iterdir()} == {
+        "model",
+        "metrics.jsonl",
+        "rollouts.jsonl",
+        "provenance.json",
+    }
+    metrics = list(read_jsonl(output / "metrics.jsonl"))
+    assert [row["rollout_batch"] for row in metrics] == [1, 2, 3, 4, 5, 6]
+    needed = {"student_reward", "reward", "guidance_rate", "num_taught", "num_unparsed"}
+    needed |= {"reflection_rate", "wrong_to_right", "student_length", "grad_norm"}
+    needed |= {"time_generation", "time_update"}
+    assert all(needed <= row.keys() for row in metrics)
+    assert all(row["num_rollouts"] == 16 for row in metrics)
+    rollouts = list(read_jsonl(output / "rollouts.jsonl"))
+    assert len(rollouts) == 6 * 2
+    provenance = json.loads((output / "provenance.json").read_text())
+    assert provenance["seed"] == 0 and provenance["versions"]["trl"]
+    tokens = sum(row["student_length"] * row["num_rollouts"] for row in metrics)
+    assert provenance["num_generated_tokens"] == pytest.approx(tokens)
+    assert "tokenizer_config.json" in {path.name for path in (output / "model").iterdir()}
+
+
+def test_lora_publishes_a_plain_model(training, tmp_path, tutor):
+    from transformers import AutoModelForCausalLM
+
+    resolve, model, data = training
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    job = resolve(lora=lora, learning_rate=1e-2, teacher=tutor[0])
+    train(job, model, data, tmp_path / "run")
+    published = {path.name for path in (tmp_path / "run" / "model").iterdir()}
+    assert "tokenizer_config.json" in published
+    assert not any("adapter" in name for name in published)
+    changed = changed_weights(model, tmp_path / "run")
+    assert changed and all("proj" in name for name in changed)
+    AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+
+
+def test_a_teacher_with_its_own_model(training, tmp_path):
+    """With the base model's weights it is the same teacher as `self`."""
+    resolve, model, data = training
+    teacher = {"backend": "model", "model": {"source": "path", "path": "elsewhere"}}
+    with pytest.raises(StudyError, match="give the model's directory"):
+        train(resolve(teacher=teacher), model, data, tmp_path / "run")
+    train(resolve(teacher=teacher), model, data, tmp_path / "run", model)
+    metrics = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
+    itself = tmp_path / "itself"
+    train(resolve(), model, data, itself)
+    for row, same in zip(metrics, read_jsonl(itself / "metrics.jsonl"), strict=True):
+        assert row["teacher_tokens"] == same["teacher_tokens"]
+        assert row["loss"] == same["loss"]
+
+
+def test_a_teacher_behind_a_server(training, tmp_path, tutor):
+    resolve, model, data = training
+    settings, server = tutor
+    train(resolve(teacher=settings), model, data, tmp_path / "run")
+    asked = [body["messages"] for _, body in server.requests]
+    metrics = list(read_jsonl(tmp_path / "run" / "metrics.jsonl"))
+    assert sum(row["num_asked"] for row in metrics) == len(asked) > 0
+    assert all(row["teacher_tokens"] == 3 * row["num_asked"] for row in metrics)
+    assert all(chat[0]["content"] == "You are a tutor." for chat in asked)
+    assert sum(row["wrong_to_right"] for row in metrics) > 0
+    assert changed_weights(model, tmp_path / "run")
+
+
+def test_a_server_that_goes_down_stops_the_run_which_resumes(training, tmp_path, tutor):
+    resolve, model, data = training
+    job = resolve(teacher=tutor[0])
+    train(job, model, data, tmp_path / "whole")
+    seen = len(tutor[1].requests)
+
+    def down(body, number):
+        return (503, error("busy")) if number >= seen else solve(body)
+
+    with Server(down) as server:
+        endpoint = {"base_url": server.url, "model": "tutor", "max_retries": 0}
+        failing = resolve(teacher={"backend": "openai", "openai": endpoint})
+        with pytest.raises(StudyError, match="does not answer as model 'tutor'"):
+            train(failing, model, data, tmp_path / "run")
+        assert not (tmp_path / "run" / "model").exists()
+        assert list((tmp_path / "run" / "checkpoints").glob("checkpoint-*"))
+        server.answer = solve
+        train(failing, model, data, tmp_path / "run")
+    name = "model/model.safetensors"
+    weights, whole = load_file(tmp_path / "run" / name), load_file(tmp_path / "whole" / name)
+    assert all((weights[key] == whole[key]).all() for key in whole)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("interrupted_at", [4, 9])
+def test_an_interrupted_run_reproduces_the_uninterrupted_one(
+    training, tmp_path, monkeypatch, tutor, interrupted_at
+):
+    from transformers import TrainerCallback
+
+    import thinktuning.commands.train as stage
+
+    resolve, model, data = training
+    job = resolve(teacher=tutor[0])
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    train(job, model, data, whole)
+    assert changed_weights(model, whole)
+
+    class Interrupt(TrainerCallback):
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step == interrupted_at + 1:
+                raise Interrupted
+
+    built = stage.build_trainer
+
+    def interrupted(*args):
+        trainer = built(*args)
+        trainer.add_callback(Interrupt())
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage, "build_trainer", interrupted)
+        with pytest.raises(Interrupted):
+            train(job, model, data, resumed)
+    assert not (resumed / "model").exists(), "an interrupted run must not look finished"
+    checkpoint = max(interrupted_at // 4 * 4, 4)
+    assert (resumed / "checkpoints" / f"checkpoint-{checkpoint}").exists()
+    # an incomplete checkpoint, from a kill while saving, is ignored
+    shutil.copytree(
+        resumed / "checkpoints" / f"checkpoint-{checkpoint}",
+        resumed / "checkpoints" / "checkpoint-99",
+    )
+    (resumed / "checkpoints" / "checkpoint-99" / "trainer_state.json").unlink()
+
+    train(job, model, data, resumed)
+    name = "model/model.safetensors"
+    weights, expected = load_file(resumed / name), load_file(whole / name)
+    assert all((weights[key] == expected[key]).all() for key in expected)
+
+    assert untimed(resumed) == untimed(whole)
+    rollouts = "rollouts.jsonl"
+    assert (resumed / rollouts).read_text() == (whole / rollouts).read_text()
+
+
+def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path):
+    from thinktuning.commands.train import fingerprint, prepare_checkpoints
+
+    resolve, model, data = training
+    directory = tmp_path / "checkpoints"
+    one = fingerprint(resolve(), [model], data)
+    other = fingerprint(resolve(learning_rate=1e-5), [model], data)
+    assert prepare_checkpoints(directory, one) is None
+    saved = directory / "checkpoint-4"
+    saved.mkdir()
+    (saved / "trainer_state.json").write_text("{}")
+    assert prepare_checkpoints(directory, one) == str(saved)
+    assert prepare_checkpoints(directory, other) is None
+    assert not saved.exists()
+
+
+def test_several_gpus_in_one_process_are_refused(training, tmp_path, monkeypatch):
+    resolve, model, data = training
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    with pytest.raises(StudyError, match="sees 8 GPUs and can use one; set CUDA_VISIBLE_DEVICES=0"):
+        train(resolve(), model, data, tmp_path / "run")
+
+
+def test_too_few_questions_are_refused(training, tmp_path):
+    resolve, model, data = training
+    write_jsonl(data, list(read_jsonl(data))[:3])
+    with pytest.raises(StudyError, match="3 questions, fewer than the 4 prompts"):
+        train(resolve(), model, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_token_budgets_over_the_context_length_are_refused(training, tmp_path):
+    resolve, model, data = training
+    with pytest.raises(StudyError, match=r"200 \+ 900 exceeds .* context length of 1024"):
+        train(resolve(max_completion_length=900), model, data, tmp_path / "run")
+    job = resolve(max_completion_length=800)
+    teacher = job.teacher.model_copy(update={"max_completion_length": 200})
+    with pytest.raises(StudyError, match=r"the teacher's longest prompt.* \+ 800 \+ 200 exceeds"):
+        train(job.model_copy(update={"teacher": teacher}), model, data, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_over_its_budget_is_refused(training, tmp_path):
+    resolve, model, data = training
+    with pytest.raises(StudyError, match=r"question 'q.*max_prompt_length = 20"):
+        train(resolve(max_prompt_length=20), model, data, tmp_path / "run")
+
+
+def test_a_rollout_server_that_is_down_is_reported(monkeypatch, tmp_path, request):
+    def refuse(**_):
+        raise ConnectionError("The vLLM server can't be reached at http://x")
+
+    monkeypatch.setattr("thinktuning.trainer.trainer.ThinkTuningTrainer", refuse)
+    monkeypatch.setattr("thinktuning.grading.reward.BoxedReward", lambda *_: None)
+    monkeypatch.setattr("thinktuning.models.chat.eos_ids", lambda *_: [])
+    job = load_study(request.config.rootpath / "config.yaml").train_job("grpo", 0)
+    rows = [{"prompt": "1 + 1 =", "question": "1 + 1 =", "answer": "2"}]
+    with pytest.raises(StudyError, match=r"training.vllm.server_base_url: .* can't be reached"):
+        build_trainer(job, None, None, rows, None, None, tmp_path)

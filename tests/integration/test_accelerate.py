@@ -1,0 +1,184 @@
+"""Training in two processes (gloo, CPU) equals training in one on the same global batch.
+
+They are started as in the workflow, with `accelerate launch` and the packaged settings. Under FSDP2
+and ZeRO-3 each process holds only its shards.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+from extras import needs
+from openai_server import Server, solve
+from processes import ACCELERATE, HELPERS, command, environment, run
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.study.jobs import to_json
+from thinktuning.study.reading import parse_study
+
+ROOT = Path(__file__).parents[2]
+ZERO3 = needs("deepspeed")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model_dir, tmp_path_factory):
+    """Return a cached function that trains in N processes, with a global batch of 16 rollouts."""
+    made = {}
+
+    def train(distributed, num_processes, loss_type, tuning):
+        key = (distributed, num_processes, loss_type, tuning)
+        if key not in made:
+            output = tmp_path_factory.mktemp("run") / "run.json"
+            script = [HELPERS / "accelerate_run.py", tiny_model_dir, output, 16 // num_processes]
+            done = run(distributed, num_processes, *script, loss_type, tuning)
+            assert done.returncode == 0, done.stdout + done.stderr
+            made[key] = json.loads(output.read_text())
+            assert made[key]["num_processes"] == num_processes
+        return made[key]
+
+    return train
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("distributed", "loss_type", "tuning"),
+    [
+        ("ddp", "dapo", "full"),
+        ("ddp", "grpo", "lora"),
+        ("fsdp2", "dapo", "full"),
+        pytest.param("zero3", "dapo", "full", marks=ZERO3),
+    ],
+)
+def test_two_processes_equal_one(trained, distributed, loss_type, tuning):
+    one = trained("", 1, loss_type, tuning)
+    two = trained(distributed, 2, loss_type, tuning)
+
+    assert one["backend"] == "NO"
+    backends = {"ddp": "MULTI_CPU", "fsdp2": "FSDP", "zero3": "DEEPSPEED"}
+    assert two["backend"] == backends[distributed]
+    # under DDP each process holds all weights, otherwise about half
+    held = two["num_held"] / one["num_held"]
+    assert held == 1 if distributed == "ddp" else held == pytest.approx(0.5, abs=0.01)
+    assert any(rollout["taught"] for rollout in one["rollouts"])
+    assert len(two["rollouts"]) == 16
+    for a, b in zip(one["rollouts"], two["rollouts"], strict=True):
+        a, b = dict(a), dict(b)
+        assert a.pop("advantage") == pytest.approx(b.pop("advantage"), rel=1e-5, abs=1e-6)
+        assert a == b
+    names = ("loss", "reward", "student_reward", "num_taught", "teacher_tokens", "student_length")
+    for a, b in zip(one["log"], two["log"], strict=True):
+        assert [a[name] for name in names] == pytest.approx([b[name] for name in names], abs=1e-5)
+    for name, weight in one["weights"].items():
+        # The order of summation differs between one and two processes, and Adam amplifies rounding
+        # in a gradient near 0 to a step of up to lr = 1e-3.
+        torch.testing.assert_close(
+            torch.tensor(two["weights"][name]), torch.tensor(weight), atol=1e-5, rtol=1e-4
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distributed", ["ddp", "fsdp2", pytest.param("zero3", marks=ZERO3)])
+def test_log_probabilities_stay_float32_in_bfloat16(trained, distributed):
+    assert trained(distributed, 2, "dapo", "bf16")["dtypes"] == ["torch.float32"]
+
+
+@pytest.fixture
+def job(likely_eos, tmp_path):
+    """Write a job's files; return the stage's arguments without the output."""
+
+    def write(num_questions, teacher, **training):
+        study = yaml.safe_load((ROOT / "config.yaml").read_text())
+        study["training"] |= {"max_steps": 4, "save_steps": 2, "warmup_steps": 0}
+        study["training"] |= {"per_device_train_batch_size": 4, "num_generations": 4}
+        study["training"] |= {"max_prompt_length": 200, "max_completion_length": 48}
+        study["training"] |= {"loss_type": "dapo", "rollouts_per_step": 100} | training
+        study["teacher"] |= teacher
+        resolved = parse_study(study, "test").train_job("thinktuning", 0)
+        (tmp_path / "config.json").write_text(to_json(resolved))
+        rows = [
+            {"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)}
+            for i in range(num_questions)
+        ]
+        write_jsonl(tmp_path / "train.jsonl", rows)
+        stage = ["-m", "thinktuning.commands.cli", "train", "--config", "config.json"]
+        return [*stage, "--model", likely_eos, "--data", "train.jsonl", "--output"]
+
+    return write
+
+
+@pytest.mark.slow
+def test_two_processes_write_one_set_of_outputs(job, tmp_path):
+    stage = job(4, {"max_completion_length": 8})
+    done = run("ddp", 2, *stage, "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "run"
+    assert sorted(path.name for path in made.iterdir()) == [
+        *("metrics.jsonl", "model", "provenance.json", "rollouts.jsonl")
+    ]
+    metrics = list(read_jsonl(made / "metrics.jsonl"))
+    assert [row["rollout_batch"] for row in metrics] == [1, 2]
+    assert [row["num_rollouts"] for row in metrics] == [16, 16]  # 4 x 2 per process
+    assert len(list(read_jsonl(made / "rollouts.jsonl"))) == 32
+    AutoModelForCausalLM.from_pretrained(made / "model")
+
+    # 2 prompts per process and batch: 4 questions are too few for three processes
+    done = run("ddp", 3, *stage, "other", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "4 questions, fewer than the 6 prompts of a rollout batch" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distributed", ["fsdp2", pytest.param("zero3", marks=ZERO3)])
+def test_a_killed_sharded_training_reproduces_the_whole_one(job, tmp_path, likely_eos, distributed):
+    """With real rollouts, and precision and checkpointing as in the studies for GPUs."""
+    with Server(solve) as server:
+        endpoint = {"base_url": server.url, "model": "tutor"}
+        settings = {"max_steps": 16, "bf16": True, "gradient_checkpointing": True}
+        stage = job(16, {"backend": "openai", "openai": endpoint}, **settings)
+        done = run(distributed, 2, *stage, "whole", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        killed = subprocess.Popen(
+            command(distributed, 2, *stage, "killed"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        checkpoints = tmp_path / "killed/checkpoints"
+        while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+            assert killed.poll() is None
+            time.sleep(0.05)
+        for process in [*psutil.Process(killed.pid).children(recursive=True), killed]:
+            process.kill()
+        killed.wait()
+        saved = next(checkpoints.glob("checkpoint-*/trainer_state.json")).parent
+        bytes_taken = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        num_weights = sum(w.numel() for w in load_file(likely_eos / "model.safetensors").values())
+        assert bytes_taken == pytest.approx(16 * num_weights, rel=0.1)  # as `plan` estimates
+        assert not (tmp_path / "killed/model").exists()
+        done = run(distributed, 2, *stage, "killed", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    name = "model/model.safetensors"
+    before = load_file(likely_eos / "model.safetensors")
+    whole, resumed = load_file(tmp_path / "whole" / name), load_file(tmp_path / "killed" / name)
+    assert whole.keys() == before.keys()
+    assert any((weight != before[key].to(weight.dtype)).any() for key, weight in whole.items())
+    assert all(torch.equal(weight, resumed[key]) for key, weight in whole.items())
+    rollouts = [(tmp_path / made / "rollouts.jsonl").read_text() for made in ("whole", "killed")]
+    assert rollouts[0] == rollouts[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("zero3", "DEEPSPEED")]
+)
+def test_accelerate_reads_the_packaged_settings(name, kind):
+    config = load_config_from_file(str(ACCELERATE / f"{name}.yaml"))
+    assert config.distributed_type == kind

@@ -1,0 +1,263 @@
+"""vLLM's real engine on a CPU, compared with transformers: `make test-vllm` runs it in .venv-vllm.
+
+Not covered on a CPU: CUDA, server mode's weight sync (NCCL), several GPUs.
+"""
+
+import math
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+import torch
+import yaml
+from extras import needs
+from openai_server import Server, solve
+from processes import environment, run
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from vllm_on_cpu import ENGINE, prepare
+
+from thinktuning.commands.evaluate import evaluate
+from thinktuning.commands.train import train
+from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.study.jobs import to_json
+from thinktuning.study.reading import load_study, parse_study
+from thinktuning.teachers.local import LocalTeacher
+from thinktuning.teachers.openai import OpenAITeacher
+from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+pytestmark = [pytest.mark.slow, needs("vllm")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine():
+    prepare()
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "questions.jsonl"
+    rows = [{"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(8)]
+    write_jsonl(path, rows)
+    return path
+
+
+def test_vllm_evaluates_as_transformers_does(lively, data, tmp_path, request, monkeypatch):
+    import vllm.envs
+
+    study = load_study(request.config.rootpath / "config.yaml")
+    job = study.evaluate_job("zero_shot", None, "chain_sum")
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
+    kept = {}
+    for backend in ("hf", "vllm"):
+        changes = {"backend": backend, "temperature": 0, "max_gen_toks": 40}
+        if backend == "vllm":
+            changes["model_args"] = ENGINE | {"max_model_len": 512}
+        evaluation = job.evaluation.model_copy(update=changes)
+        one = job.model_copy(update={"num_samples": 1, "evaluation": evaluation})
+        evaluate(one, lively, data, tmp_path / backend)
+        kept[backend] = list(read_jsonl(tmp_path / backend / "samples.jsonl"))
+    for expected, row in zip(kept["hf"], kept["vllm"], strict=True):
+        # vLLM omits the bytes of a character that the limit splits
+        assert row.pop("text").rstrip("\ufffd") == expected.pop("text").rstrip("\ufffd")
+        assert row == expected
+    assert {row["finish_reason"] for row in kept["hf"]} == {"stop", "length"}
+    assert not vllm.envs.VLLM_USE_FLASHINFER_SAMPLER  # on a GPU it would be compiled
+
+
+@pytest.fixture
+def study(request):
+    values = yaml.safe_load((request.config.rootpath / "config.yaml").read_text())
+    values["training"] |= {
+        "max_steps": 4,
+        "save_steps": 2,
+        "warmup_steps": 0,
+        "per_device_train_batch_size": 8,
+        "num_generations": 4,
+        "max_prompt_length": 100,
+        "max_completion_length": 48,
+        "rollouts_per_step": 16,
+        "vllm": {"max_model_length": 256},
+    }
+    return values
+
+
+def test_training_with_rollouts_from_vllm_and_feedback(
+    likely_eos, data, tmp_path, study, monkeypatch
+):
+    batches = []
+    score = ThinkTuningTrainer._generate_and_score_completions
+
+    def recorded(trainer, inputs):
+        output = score(trainer, inputs)
+        batches.append((output, trainer.batch.taught))
+        return output
+
+    monkeypatch.setattr(ThinkTuningTrainer, "_generate_and_score_completions", recorded)
+    with Server(solve) as server:
+        study["teacher"] |= {"backend": "openai", "max_completion_length": 16}
+        study["teacher"]["openai"] = {"base_url": server.url, "model": "tutor"}
+        job = parse_study(study, "test").train_job("thinktuning", 0)
+        train(job, likely_eos, data, tmp_path / "run")
+    metrics = list(read_jsonl(tmp_path / "run/metrics.jsonl"))
+    assert [row["rollout_batch"] for row in metrics] == [1, 2]
+    assert metrics[0]["num_taught"] > 0 and metrics[0]["spliced_reward"] == 1
+    for row in metrics:
+        assert math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
+        # the student's own tokens only: in float32 the two engines agree
+        assert row["sampling/sampling_logp_difference/max"] < 1e-3
+    for output, lessons in batches:  # only the teacher's tokens have no sampling log-probability
+        for i, absent in enumerate(output["sampling_per_token_logps"].isnan()):
+            end = int(output["completion_mask"][i].sum())
+            start = lessons[i].start if i in lessons else end
+            assert absent.nonzero().flatten().tolist() == list(range(start, end))
+    taught = [row for row in read_jsonl(tmp_path / "run/rollouts.jsonl") if row["taught"]]
+    assert all(row["text"].startswith(row["student_text"]) for row in taught)
+
+
+def test_training_seeds_sample_differently(lively, tmp_path, study):
+    """Although the engine resets the seed of the process that starts it."""
+    data = tmp_path / "questions.jsonl"
+    write_jsonl(data, [{"id": f"q{i}", "question": "What?", "answer": "4"} for i in range(4)])
+    study["training"]["max_steps"] = 2
+    texts = []
+    for seed in (0, 1):
+        job = parse_study(study, "test").train_job("grpo", seed)
+        train(job, lively, data, tmp_path / str(seed))
+        texts.append([row["text"] for row in read_jsonl(tmp_path / f"{seed}/rollouts.jsonl")])
+    assert len(set(texts[0])) > 1
+    assert not set(texts[0]) & set(texts[1])
+
+
+@pytest.mark.parametrize("model", ["likely_eos", "lively"])
+def test_changed_weights_reach_vllm(model, data, tmp_path, study, monkeypatch, request):
+    """After a perturbation and a sync, both engines give the same log-probabilities.
+
+    The head of `lively` is tied to its embedding, so there a sync that skips it goes unnoticed.
+    """
+    import thinktuning.commands.train as stage
+
+    directory = request.getfixturevalue(model)
+    seen = {}
+
+    def keep(trainer):
+        seen["trainer"] = trainer
+        raise KeyboardInterrupt
+
+    built = stage.build_trainer
+    monkeypatch.setattr(stage, "build_trainer", lambda *args: keep(built(*args)))
+    job = parse_study(study, "test").train_job("grpo", 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(job, directory, data, tmp_path / "run")
+    trainer = seen["trainer"]
+    assert trainer.model.config.tie_word_embeddings == (model == "lively")
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    prompt = tokenizer("What is 1+1?", add_special_tokens=False).input_ids
+    before = logprobs_of(trainer, prompt)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        for weight in trainer.model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    trainer.vllm_generation.sync_weights()
+    after = logprobs_of(trainer, prompt)
+    with torch.no_grad():
+        logits = trainer.model(torch.tensor([prompt])).logits[0, :-1]
+    chosen = torch.tensor(prompt[1:]).unsqueeze(1)
+    expected = logits.log_softmax(-1).gather(1, chosen).squeeze(1)
+    assert (after - before).abs().max() > 0.1
+    torch.testing.assert_close(after, expected, atol=1e-4, rtol=0)
+
+
+def test_sharded_weights_reach_the_engine_of_each_process(likely_eos, data, tmp_path, study):
+    """As in studies/llama3.yaml: FSDP2, and an engine next to the trainer in each process."""
+    with Server(solve) as server:
+        study["teacher"] |= {"backend": "openai"}
+        study["teacher"]["openai"] = {"base_url": server.url, "model": "tutor"}
+        study["training"] |= {"max_steps": 8, "learning_rate": 1e-2, "loss_type": "dapo"}
+        study["training"]["per_device_train_batch_size"] = 4
+        study["algorithm"]["schedule"]["kind"] = "constant"
+        job = parse_study(study, "test").train_job("thinktuning", 0)
+        (tmp_path / "config.json").write_text(to_json(job))
+        stage = ["-m", "thinktuning.commands.cli", "train", "--config", "config.json"]
+        stage += ["--model", likely_eos, "--data", data, "--output", "run"]
+        on_cpu = environment() | {"THINKTUNING_VLLM_ON_CPU": "1"}
+        done = run("fsdp2", 2, *stage, cwd=tmp_path, env=on_cpu)
+    assert done.returncode == 0, done.stderr
+    metrics = list(read_jsonl(tmp_path / "run/metrics.jsonl"))
+    assert len(metrics) == 4 and all(row["grad_norm"] > 0 for row in metrics[:2])
+    for row in metrics:  # sampled with the current weights, which are far from the initial ones
+        assert row["sampling/sampling_logp_difference/max"] < 1e-3
+
+
+def logprobs_of(trainer, prompt):
+    """Return vLLM's log-probability of each token of the prompt except the first."""
+    from vllm import SamplingParams, TokensPrompt
+
+    sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, temperature=1.0)
+    llm = trainer.vllm_generation.llm
+    llm.reset_prefix_cache()
+    (output,) = llm.generate([TokensPrompt(prompt_token_ids=prompt)], sampling, use_tqdm=False)
+    pairs = zip(prompt[1:], output.prompt_logprobs[1:], strict=True)
+    return torch.tensor([found[token].logprob for token, found in pairs])
+
+
+@pytest.fixture(scope="module")
+def vllm_server(lively, engine, tmp_path_factory):
+    """Start `vllm serve` on a free port; yield its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{(port := free.getsockname()[1])}"
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(lively)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tutor"]
+    command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "512"]
+    command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 240
+        while not is_up(f"{url}/health"):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def is_up(url):
+    """Tell whether a server responds."""
+    try:
+        return urllib.request.urlopen(url, timeout=5).status == 200
+    except OSError:
+        return False
+
+
+def test_a_server_teaches_as_transformers_does(vllm_server, lively):
+    chats = [[{"role": "user", "content": f"What is {i}+{'1' * i}?"}] for i in range(8)]
+    budget = 40
+    asked = OpenAITeacher(f"{vllm_server}/v1", "tutor", max_completion_length=budget)
+    local = LocalTeacher.from_pretrained(lively, max_completion_length=budget)
+    replies, expected = asked.generate(chats), local.generate(chats)
+    assert [text and text.rstrip("\ufffd") for text in replies] == [
+        text and text.rstrip("\ufffd") for text in expected
+    ]
+    assert any(replies) and None in replies  # some end by themselves, some exceed the budget
+    assert asked.num_generated_tokens == local.num_generated_tokens
+
+
+def test_a_server_samples_for_trls_client(vllm_server, lively):
+    """One half of server mode; the other, sending weights, needs NCCL."""
+    from trl.generation.vllm_client import VLLMClient
+
+    prompts = [[10, 20, 30], [40, 50]]
+    found = VLLMClient(base_url=vllm_server).generate(prompts, n=2, max_tokens=12, logprobs=0)
+    model = AutoModelForCausalLM.from_pretrained(lively, dtype="float32")
+    each = [prompt for prompt in prompts for _ in range(2)]
+    for prompt, ids, sampled in zip(each, found["completion_ids"], found["logprobs"], strict=True):
+        with torch.no_grad():
+            logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])
+        torch.testing.assert_close(torch.tensor(sampled), expected, atol=1e-4, rtol=0)

@@ -1,0 +1,71 @@
+"""Text, JSONL and YAML files: any text survives, and errors name file and line."""
+
+import errno
+import os
+
+import pytest
+
+from thinktuning.io import files
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_yaml
+
+
+def test_jsonl_round_trip_keeps_any_text(tmp_path):
+    written = [{"text": "π \u2028 \n \ud800"}, {"n": [1, None]}]
+    files.write_jsonl(tmp_path / "new" / "a.jsonl", written)
+    assert list(files.read_jsonl(tmp_path / "new" / "a.jsonl")) == written
+    assert os.listdir(tmp_path / "new") == ["a.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"a": 1}\n\n{"a": \n', r"rows\.jsonl:3: is not valid JSON"),
+        (b'{"a": 1}\n[1]\n', r"rows\.jsonl:2: expected a JSON object, found list"),
+        (b'{"a": 1}\n{"a": "\xff"}\n', r"rows\.jsonl:2: is not UTF-8"),
+    ],
+)
+def test_read_jsonl_names_file_and_line(tmp_path, content, message):
+    (tmp_path / "rows.jsonl").write_bytes(content)
+    with pytest.raises(StudyError, match=message):
+        list(files.read_jsonl(tmp_path / "rows.jsonl"))
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    files.write_text_atomic(tmp_path / "a.txt", "old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StudyError, match=r"a\.txt: no space left"):
+        files.write_text_atomic(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_write_jsonl_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_jsonl(tmp_path / "a.jsonl", [{"loss": float("nan")}])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("methods:\n  a: {}\n  b: {}\n  a: {}\n", "duplicate key 'a'; (?s:.*)line 4"),
+        ("a: 1\n'a': 2\n", "duplicate key 'a'"),
+        ("name: 2024-99-99\n", "month must be in 1..12"),
+        ("[" * 5000, "recursion"),
+    ],
+)
+def test_yaml_that_is_refused(tmp_path, text, message):
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=rf"study\.yaml: is not valid YAML: (?s:.*){message}"):
+        read_yaml(path)
+
+
+def test_a_merged_anchors_keys_may_be_overridden(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n")
+    assert read_yaml(path)["c"] == {"x": 3, "y": 4}

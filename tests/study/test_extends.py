@@ -1,0 +1,153 @@
+"""`extends`: a study merged into another one, and the whole study printed."""
+
+import pytest
+import yaml
+from edited_study import ROOT, STUDIES
+
+from thinktuning.io.errors import StudyError
+from thinktuning.study.merging import merge
+from thinktuning.study.reading import (
+    lay_over,
+    load_study,
+    parse_study,
+    placed,
+    read_values,
+    resolved_yaml,
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write studies that extend each other; default.yaml is the repository's config.yaml."""
+    (tmp_path / "default.yaml").write_text((ROOT / "config.yaml").read_text())
+
+    def written(name, text):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return written
+
+
+def test_mappings_merge_and_everything_else_replaces():
+    base = {"a": {"b": 1, "c": [1, 2], "d": {"e": 2}}, "f": 3}
+    override = {"a": {"c": [4], "d": None}, "g": {"h": 5}}
+    merged = merge(base, override)
+    assert merged == {"a": {"b": 1, "c": [4], "d": None}, "f": 3, "g": {"h": 5}}
+    assert base == {"a": {"b": 1, "c": [1, 2], "d": {"e": 2}}, "f": 3}
+
+
+def test_another_source_replaces_its_section():
+    base = {"model": {"source": "hub", "repo": "a/b", "revision": "c"}}
+    assert merge(base, {"model": {"source": "path", "path": "d"}}) == {
+        "model": {"source": "path", "path": "d"}
+    }
+    assert merge(base, {"model": {"revision": "e"}})["model"]["repo"] == "a/b"
+
+
+def test_another_type_of_algorithm_keeps_the_shared_keys():
+    base = {"type": "thinktuning", "mask": "teacher", "schedule": {"init": 0.4}, "aas": {}}
+    assert merge(base, {"type": "sft", "keep": "right"}) == {
+        "type": "sft",
+        "mask": "teacher",
+        "schedule": {"init": 0.4},
+        "keep": "right",
+    }
+    assert merge(base, {"type": "grpo"}) == {"type": "grpo"}
+    assert merge(base, {"type": "none_such"}) == {"type": "none_such"}  # `Study` refuses it
+
+
+@pytest.mark.parametrize(
+    ("present", "named", "expected"),
+    [
+        (["a", "b"], [], ["a", "b"]),
+        (["a", "b"], ["c"], ["a", "b", "c"]),
+        (["a", "b"], ["a"], ["a", "b"]),  # changing an entry does not move it
+        (["a", "b"], ["c", "b"], ["a", "c", "b"]),
+        (["a", "b"], ["d", "c", "a"], ["d", "c", "a", "b"]),
+        (["a", "b"], ["b", "c", "a", "d"], ["c", "a", "b", "d"]),
+    ],
+)
+def test_where_new_entries_go(present, named, expected):
+    assert placed(present, named) == expected
+
+
+def test_null_removes_a_method_or_a_task_and_empties_an_optional_section():
+    base = {"methods": {"a": {"label": "A"}, "b": {}}, "tasks": {"t": {}}, "warmup": {"x": 1}}
+    override = {"methods": {"a": None, "c": {}}, "warmup": None}
+    assert lay_over(base, override, "base.yaml") == {
+        "methods": {"b": {}, "c": {}},
+        "tasks": {"t": {}},
+        "warmup": None,
+    }
+
+
+def test_a_study_of_three_lines(write):
+    study = load_study(write("mine.yaml", "extends: default.yaml\nname: mine\nseeds: [7]\n"))
+    default = load_study(ROOT / "config.yaml")
+    assert (study.name, study.seeds) == ("mine", [7])
+    assert study.model_copy(update={"name": default.name, "seeds": default.seeds}) == default
+
+
+def test_studies_extend_each_other(write):
+    write("one.yaml", "extends: default.yaml\nname: one\ntraining: {max_steps: 4, beta: 0.1}\n")
+    two = load_study(write("two.yaml", "extends: one.yaml\nname: two\ntraining: {max_steps: 8}\n"))
+    assert (two.name, two.training.max_steps, two.training.beta) == ("two", 8, 0.1)
+    assert two.training.num_generations == 8
+
+
+def test_the_path_is_relative_to_the_study(write, tmp_path):
+    (tmp_path / "sub").mkdir()
+    path = write("sub/mine.yaml", "extends: ../default.yaml\nname: mine\n")
+    assert load_study(path).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "extends: none.yaml\n",
+            r"mine\.yaml: extends: there is no file .*none\.yaml; the path",
+        ),
+        ("extends: mine.yaml\n", r"makes this study extend itself \(mine.yaml -> mine.yaml\)"),
+        ("extends: loop.yaml\n", r"loop\.yaml: extends: mine.yaml makes this study extend itself"),
+        ("extends: [a, b]\n", r"extends: expected the path of a study, found \['a', 'b'\]"),
+        ("extends: list.yaml\n", r"list\.yaml: expected a mapping of keys, found list"),
+        ("extends: broken.yaml\n", r"broken\.yaml: is not valid YAML"),
+        ("extends: default.yaml\nnmae: x\n", r"nmae: unknown key; did you mean `name`"),
+        ("extends: default.yaml\nguidance: {enabled: false}\n", r"guidance: .*type: grpo"),
+        ("extends: default.yaml\nalgorithm: {type: gpro}\n", r"algorithm\.type: should be one of"),
+        ("extends: default.yaml\nmethods: {grpo: null}\n", r"names \['grpo'\], not among methods"),
+    ],
+)
+def test_an_invalid_extending_study_is_refused(write, text, message):
+    write("loop.yaml", "extends: mine.yaml\n")
+    write("list.yaml", "- a\n")
+    write("broken.yaml", "a: [\n")
+    with pytest.raises(StudyError, match=message):
+        load_study(write("mine.yaml", text))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_printed_study_reads_back_as_the_same_study(path):
+    study = load_study(path)
+    printed = yaml.safe_load(resolved_yaml(study))
+    assert parse_study(printed, "printed") == study
+    assert "extends" not in printed
+
+
+def test_the_repositorys_studies_only_list_what_they_change():
+    """No key of an extending study repeats the value that it would have anyway."""
+
+    def repeated(base, override, where=""):
+        for key, value in override.items():
+            if isinstance(value, dict) and isinstance(base.get(key), dict):
+                yield from repeated(base[key], value, f"{where}{key}.")
+            elif key in base and base[key] == value:
+                yield where + key
+
+    extending = [path for path in STUDIES if "extends:" in path.read_text()]
+    assert len(extending) >= 6
+    for path in extending:
+        own = yaml.safe_load(path.read_text())
+        base = read_values(path.parent / own["extends"])
+        assert list(repeated(base, own)) == [], path

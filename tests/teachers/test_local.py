@@ -1,0 +1,205 @@
+"""Local teachers: order, budgets and token counts, on a tiny model with large weights."""
+
+import copy
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from thinktuning.models.chat import eos_ids, first_end, generate_ids
+from thinktuning.teachers.local import LocalTeacher, SelfTeacher
+
+QUESTIONS = ["Why?", "4 - 1 - 7 =", "A long question, so that others are padded.", "Hm", "abc"]
+CHATS = [[{"role": "user", "content": question}] for question in QUESTIONS]
+BUDGET = 40
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model_dir):
+    return AutoTokenizer.from_pretrained(tiny_model_dir)
+
+
+@pytest.fixture(scope="module")
+def model(lively):
+    return AutoModelForCausalLM.from_pretrained(lively, dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def alone(model, tokenizer):
+    """The completion of each chat on its own, token by token, without padding or cache."""
+    completions = []
+    for chat in CHATS:
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+        said = []
+        while len(said) < BUDGET and tokenizer.eos_token_id not in said:
+            with torch.no_grad():
+                logits = model(torch.tensor([ids + said]), use_cache=False).logits
+            said.append(logits[0, -1].argmax().item())
+        completions.append(said)
+    assert len({tuple(said) for said in completions}) == len(CHATS)
+    ended = [said[-1] == tokenizer.eos_token_id for said in completions]
+    assert any(ended) and not all(ended), "choose other questions: both cases are needed"
+    return completions
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_replies_are_in_the_order_of_the_chats(model, tokenizer, alone, batch_size):
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=BUDGET, batch_size=batch_size)
+    replies = teacher.generate(CHATS)
+    for reply, said in zip(replies, alone, strict=True):
+        if said[-1] == tokenizer.eos_token_id:
+            assert reply == tokenizer.decode([token for token in said if token < 256])
+        else:  # the budget ran out
+            assert len(said) == BUDGET and reply is None
+    assert teacher.num_generated_tokens == sum(map(len, alone))
+    teacher.generate(CHATS[:2])
+    assert teacher.num_generated_tokens == sum(map(len, alone + alone[:2]))
+
+
+def test_a_tokenizer_without_padding(lively, tokenizer, tmp_path):
+    """For example Llama's: it pads with EOS, which is masked."""
+    shutil.copytree(lively, tmp_path / "model")
+    path = tmp_path / "model/tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["pad_token"]
+    path.write_text(json.dumps(settings))
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").pad_token is None
+    expected = LocalTeacher.from_pretrained(lively, max_completion_length=BUDGET).generate(CHATS)
+    teacher = LocalTeacher.from_pretrained(tmp_path / "model", max_completion_length=BUDGET)
+    assert teacher.generate(CHATS) == expected
+
+
+def test_no_chats_no_replies(model, tokenizer):
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=BUDGET)
+    assert teacher.generate([]) == []
+    assert teacher.num_generated_tokens == 0
+
+
+def test_every_token_that_ends_a_turn_ends_a_reply(model, tokenizer, alone, monkeypatch):
+    """Chat models often have two: the end of the turn and the end of the text."""
+    cut = next(said for said in alone if said[-1] != tokenizer.eos_token_id)[5]
+    monkeypatch.setattr(model.generation_config, "eos_token_id", [tokenizer.eos_token_id, cut])
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=BUDGET)
+    ends = {cut, tokenizer.eos_token_id}
+    lengths = [next((i + 1 for i, t in enumerate(s) if t in ends), BUDGET) for s in alone]
+    replies = teacher.generate(CHATS)
+    assert [reply is not None for reply in replies] == [length < BUDGET for length in lengths]
+    assert teacher.num_generated_tokens == sum(lengths) < sum(map(len, alone))
+
+
+def test_a_closed_teacher_raises(model, tokenizer):
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=BUDGET)
+    teacher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        teacher.generate(CHATS)
+    assert teacher.model is None
+
+
+def test_the_teacher_is_frozen(tiny_model_dir, tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model_dir, dtype="float32").train()
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=4)
+    assert not teacher.model.training
+    assert not any(weight.requires_grad for weight in teacher.model.parameters())
+
+
+def test_left_padding_does_not_change_the_tokenizer(model, tokenizer, alone, monkeypatch):
+    monkeypatch.setattr(tokenizer, "padding_side", "right")
+    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+    assert generate_ids(model, tokenizer, rendered, BUDGET) == alone
+    assert tokenizer.padding_side == "right"
+
+
+def test_sampling_overrides_greedy(model, tokenizer, alone):
+    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        sampled = generate_ids(model, tokenizer, rendered, 10, do_sample=True, top_k=0)
+    assert sampled != [said[:10] for said in alone]
+    assert all(len(said) <= 10 for said in sampled)
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"),
+    [(7, [7, 258]), ([9, 7], [7, 9, 258]), ([258, 7], [7, 258]), (None, [258])],
+)
+def test_eos_ids_are_the_models_and_the_tokenizers(
+    model, tokenizer, monkeypatch, configured, expected
+):
+    monkeypatch.setattr(model.generation_config, "eos_token_id", configured)
+    assert eos_ids(model, tokenizer) == expected
+
+
+def test_first_end():
+    assert first_end([5, 6, 2, 0, 2], [2]) == 3
+    assert first_end([3, 5], [2, 3]) == 1
+    assert first_end([5, 6], [2]) == 2
+    assert first_end([], [2]) == 0
+
+
+def shift(model, by=0.05):
+    """Change every trainable weight, as training would."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight += by
+
+
+def with_adapter(model, trained):
+    """Wrap a copy of the model in LoRA; if `trained`, the adapter changes its output."""
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        student = get_peft_model(copy.deepcopy(model), lora)
+    if trained:
+        shift(student)
+    return student
+
+
+@pytest.mark.parametrize("kind", ["full", "new adapter", "trained adapter"])
+def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, kind):
+    student = {
+        "full": lambda: copy.deepcopy(model).requires_grad_(True),
+        "new adapter": lambda: with_adapter(model, trained=False),
+        "trained adapter": lambda: with_adapter(model, trained=True),
+    }[kind]()
+    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+    student.eval()
+    # one of the sampled tokens is made an EOS, so that at least one reply ends
+    said = generate_ids(student, tokenizer, rendered, 6)[0][-1]
+    student.generation_config.eos_token_id = ends = [tokenizer.eos_token_id, said]
+    at_the_start = generate_ids(student, tokenizer, rendered, BUDGET)
+    unadapted = copy.deepcopy(model)
+    unadapted.generation_config.eos_token_id = ends
+    base = generate_ids(unadapted, tokenizer, rendered, BUDGET)
+    assert (at_the_start != base) == (kind == "trained adapter")
+
+    teacher = SelfTeacher(max_completion_length=BUDGET)
+    teacher.attach(student, tokenizer)
+    if kind != "full":  # no second copy of the model in memory
+        assert sum(w.numel() for w in teacher.initial.values()) < 0.3 * sum(
+            w.numel() for w in model.parameters()
+        )
+    student.train()
+    shift(student)
+    weights = {name: w.detach().clone() for name, w in student.named_parameters()}
+    trained = {name for name, w in student.named_parameters() if w.requires_grad}
+    expected = [
+        tokenizer.decode(ids, skip_special_tokens=True) if ids[-1] in ends else None
+        for ids in at_the_start
+    ]
+    assert teacher.generate(CHATS) == expected and any(expected)
+
+    # and the student is unchanged
+    assert student.training
+    assert {name for name, w in student.named_parameters() if w.requires_grad} == trained
+    assert all(torch.equal(w, weights[name]) for name, w in student.named_parameters())
+    student.eval()
+    assert generate_ids(student, tokenizer, rendered, BUDGET) != at_the_start
+    teacher.close()
+    assert teacher.model is None and not teacher.initial
+    with pytest.raises(RuntimeError, match="closed"):
+        teacher.generate(CHATS)

@@ -1,0 +1,139 @@
+"""RolloutBatch: what one process sampled in one rollout batch, and how an algorithm changed it."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from thinktuning.algorithms.config import Keep
+from thinktuning.algorithms.feedback import Feedback
+from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
+
+LogProbs = list[list[float | None]]
+
+
+@dataclass
+class Lesson:
+    """The teacher's reply to one rollout.
+
+    `start` is the position of its first token in the spliced completion; `kept` is false if the
+    feedback was removed again because `algorithm.keep` does not keep this completion.
+    """
+
+    reply: str | None
+    feedback: Feedback | None
+    start: int = 0
+    kept: bool = True
+
+    @property
+    def taught(self) -> bool:
+        """Whether the feedback is part of the completion."""
+        return self.feedback is not None and self.kept
+
+
+def is_kept(reward: float, keep: Keep) -> bool:
+    """Return whether to keep a spliced rollout; one without a verdict (NaN) only if `all` are."""
+    return keep == "all" or (not math.isnan(reward) and (reward > 0) == (keep == "right"))
+
+
+NO_LESSON = Lesson(None, None)
+
+
+@dataclass
+class RolloutBatch:
+    """One rollout batch of one process: P prompts with G completions each, P * G rows.
+
+    The trainer creates it, an algorithm's `augment` changes it, and the resulting `completion_ids`
+    are rewarded and trained on.
+
+    Attributes:
+        rows: (P * G,) the dataset's rows, each repeated G times.
+        num_generations: G.
+        t: the number of rollout batches before this one.
+        num_batches: the number of rollout batches in the whole training.
+        seed: the training seed.
+        first_group: the index of this process's first group in the global batch.
+        eos_token_ids: the tokens that end a completion.
+        max_completion_length: in tokens; a longer completion must be cut.
+        decode: turns completions into texts, without special tokens.
+        encode: turns a text into tokens, without special tokens.
+        grade: returns the rewards of (P * G,) completions; NaN where there is no verdict. Every
+            process must call it the same number of times.
+        student_ids: (P * G,) token IDs that were sampled; never changed.
+        completion_ids: (P * G,) token IDs to reward and train on.
+        logprobs: log-probabilities from the engine that sampled, if it returns them; None for a
+            token that was not sampled.
+        lessons: row -> the teacher's reply to it.
+        student_rewards: (P * G,) rewards of `student_ids`, if an algorithm asked for them.
+        rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
+        metrics: logged for this batch. `teacher_tokens` is summed over the processes.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    num_generations: int
+    t: int
+    num_batches: int
+    seed: int
+    first_group: int
+    eos_token_ids: Sequence[int]
+    max_completion_length: int
+    decode: Callable[[Sequence[Sequence[int]]], list[str]]
+    encode: Callable[[str], list[int]]
+    grade: Callable[[Sequence[Sequence[int]]], list[float]]
+    student_ids: list[list[int]] = field(default_factory=list)
+    completion_ids: list[list[int]] = field(default_factory=list)
+    logprobs: LogProbs | None = None
+    lessons: dict[int, Lesson] = field(default_factory=dict)
+    student_rewards: list[float] | None = None
+    rewards: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(
+        default_factory=lambda: {"guidance_rate": 0.0, "teacher_tokens": 0}
+    )
+
+    @property
+    def taught(self) -> dict[int, Lesson]:
+        """Return the lessons whose feedback is in the completion."""
+        return {i: lesson for i, lesson in self.lessons.items() if lesson.taught}
+
+    def sampled(self, completion_ids: Sequence[Sequence[int]], logprobs: LogProbs | None) -> None:
+        """Store what the student sampled."""
+        self.student_ids = [list(ids) for ids in completion_ids]
+        self.completion_ids = [list(ids) for ids in completion_ids]
+        self.logprobs = logprobs
+
+    def replace(self, i: int, completion_ids: list[int], start: int) -> None:
+        """Replace the completion of row i; from token `start` on it was not sampled."""
+        self.completion_ids[i] = completion_ids
+        if self.logprobs is not None:  # in TRL None becomes the ratio 1; 0.0 would not
+            unsampled = [None] * (len(completion_ids) - start)
+            self.logprobs[i] = [*self.logprobs[i][:start], *unsampled]
+
+    def records(self, advantages: Sequence[float]) -> list[Rollout]:
+        """Return a record of each row; `rewards` must be set.
+
+        Args:
+            advantages: (P * G,).
+        """
+        student_texts = self.decode(self.student_ids)
+        pairs = zip(self.completion_ids, self.student_ids, strict=True)
+        changed = [i for i, (ids, student_ids) in enumerate(pairs) if ids != student_ids]
+        replaced = self.decode([self.completion_ids[i] for i in changed])
+        texts = dict(zip(changed, replaced, strict=True))
+        lessons = [self.lessons.get(i, NO_LESSON) for i in range(len(self.rows))]
+        return [
+            Rollout(
+                question=question_of(row),
+                student_text=student_texts[i],
+                text=texts.get(i, student_texts[i]),
+                student_reward=reward_or_none((self.student_rewards or self.rewards)[i]),
+                reward=reward_or_none(self.rewards[i]),
+                advantage=advantages[i],
+                student_length=len(self.student_ids[i]),
+                completion_length=len(self.completion_ids[i]),
+                asked=i in self.lessons,
+                parsed=lesson.feedback is not None,
+                taught=lesson.taught,
+                teacher_reply=lesson.reply,
+            )
+            for i, (row, lesson) in enumerate(zip(self.rows, lessons, strict=True))
+        ]

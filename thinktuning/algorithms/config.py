@@ -1,0 +1,64 @@
+"""Parts of the study section `algorithm`; each algorithm's own section is in its file."""
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from thinktuning.io.section import Fraction, Number, Positive, Section
+from thinktuning.teachers.prompts import TeacherPrompt
+from thinktuning.teachers.protocol import Teacher
+
+if TYPE_CHECKING:
+    from thinktuning.algorithms.protocol import Algorithm
+
+Decay = Literal["constant", "linear", "exp", "cosine"]
+Selection = Literal["random", "wrong_first", "all_wrong"]
+Keep = Literal["all", "right", "wrong"]
+Mask = Literal["trajectory", "teacher"]
+
+
+class AlgorithmConfig(Section):
+    """The base class of every algorithm's section; `type` selects the algorithm."""
+
+    uses_teacher: ClassVar[bool] = False
+    type: str
+
+    def guidance_rate(self, t: int, num_batches: int) -> float:
+        """Return the share of each group's eligible rollouts that rollout batch t teaches."""
+        return 0.0
+
+    @abstractmethod
+    def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "Algorithm[Any]":
+        """Return the algorithm.
+
+        Args:
+            teacher: gives feedback; required if `uses_teacher`, else None.
+            prompt: the teacher's prompt.
+        """
+
+
+class ScheduleConfig(Section):
+    """The guidance rate falls from `init` to `min` over `decay_fraction` of the rollout batches."""
+
+    kind: Decay = "linear"
+    init: Fraction = 0.1
+    min: Fraction = 0.01
+    decay_fraction: Annotated[Fraction, Field(gt=0)] = 1 / 3
+    cutoff: Fraction | None = 0.06
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        if self.min > self.init:
+            raise ValueError(f"min = {self.min} is above init = {self.init}; lower min")
+        return self
+
+
+class AASConfig(Section):
+    """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `shaping`."""
+
+    variant: Literal["paper", "released", "constant", "off"] = "released"
+    constant: Number = 0.1
+    bound: Positive = 0.001
+    advantage_range: Positive = 4.0
+    probability_floor: Fraction = 0.01

@@ -1,0 +1,111 @@
+"""Guided rollouts: a teacher's feedback is spliced onto some of a batch's completions.
+
+This is shared by ThinkTuning and its SFT control. `selection` decides which rollouts are taught,
+`schedule` how many, and `feedback` parses the reply and splices it on.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from thinktuning.algorithms import schedule
+from thinktuning.algorithms.batch import Lesson, RolloutBatch, is_kept
+from thinktuning.algorithms.config import AlgorithmConfig, Keep, Mask, ScheduleConfig, Selection
+from thinktuning.algorithms.feedback import parse_feedback, splice
+from thinktuning.algorithms.protocol import Algorithm
+from thinktuning.algorithms.rollout import question_of
+from thinktuning.algorithms.selection import select_rollouts
+from thinktuning.grading.reward import ended
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class GuidedConfig(AlgorithmConfig):
+    """The keys shared by algorithms that splice a teacher's feedback onto rollouts.
+
+    `keep`: which spliced rollouts to keep, by their reward.
+    """
+
+    uses_teacher: ClassVar[bool] = True
+    select: Selection = "random"
+    keep: Keep = "all"
+    schedule: ScheduleConfig = ScheduleConfig()
+    mask: Mask = "trajectory"
+
+    def guidance_rate(self, t: int, num_batches: int) -> float:
+        """Return the share of each group's eligible rollouts that rollout batch t teaches."""
+        return schedule.guidance_rate(self.schedule, t, num_batches)
+
+
+G = TypeVar("G", bound=GuidedConfig, covariant=True)
+
+
+class Guided(Algorithm[G], Generic[G]):
+    """Splices feedback onto rollouts, and marks the guided tokens: `guidance_mask` (B, T), bool."""
+
+    def augment(self, batch: RolloutBatch) -> None:
+        """Choose rollouts, ask the teacher about them and splice its feedback on."""
+        rate = self.config.guidance_rate(batch.t, batch.num_batches)
+        batch.metrics["guidance_rate"] = rate
+        if rate == 0:
+            if self.teacher:
+                self.teacher.close()
+                self.teacher = None  # frees its memory
+            return
+        batch.student_rewards = batch.grade(batch.student_ids)
+        started = time.perf_counter()
+        chosen = select_rollouts(
+            [ended(ids, batch.eos_token_ids) for ids in batch.student_ids],
+            batch.num_generations,
+            rate,
+            self.config.select,
+            seed=batch.seed,
+            t=batch.t,
+            first_group=batch.first_group,
+            correct=[reward > 0 for reward in batch.student_rewards],
+        )
+        for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
+            lesson = batch.lessons[i] = Lesson(reply, parse_feedback(reply))
+            if lesson.feedback:
+                said, ids = batch.encode(lesson.feedback.text), batch.student_ids[i]
+                spliced, lesson.start = splice(ids, said, ids[-1], batch.max_completion_length)
+                batch.completion_ids[i] = spliced
+        self.settle(batch)
+        batch.metrics["time_teacher"] = time.perf_counter() - started
+
+    def ask(self, batch: RolloutBatch, chosen: list[int]) -> list[str | None]:
+        """Return the teacher's reply to each chosen rollout."""
+        assert self.teacher and self.prompt
+        texts = batch.decode([batch.student_ids[i] for i in chosen])
+        questions = [question_of(batch.rows[i]) for i in chosen]
+        before = self.teacher.num_generated_tokens
+        replies = self.teacher.generate(
+            [self.prompt.chat(*pair) for pair in zip(questions, texts, strict=True)]
+        )
+        batch.metrics["teacher_tokens"] = self.teacher.num_generated_tokens - before
+        return replies
+
+    def settle(self, batch: RolloutBatch) -> None:
+        """Remove the feedback that `keep` does not keep."""
+        if self.config.keep != "all":
+            rewards = batch.grade(batch.completion_ids)
+            for i, lesson in batch.lessons.items():
+                lesson.kept = is_kept(rewards[i], self.config.keep)
+        for i, lesson in batch.lessons.items():
+            if lesson.taught:
+                batch.replace(i, batch.completion_ids[i], lesson.start)
+            else:
+                batch.completion_ids[i] = batch.student_ids[i]
+
+    def loss_inputs(
+        self, batch: RolloutBatch, output: Mapping[str, "Tensor"]
+    ) -> "dict[str, Tensor]":
+        """Return `guidance_mask` (B, T): true where a token is trained as guided."""
+        import torch
+
+        mask = torch.zeros_like(output["completion_ids"], dtype=torch.bool)
+        for i, lesson in batch.taught.items():
+            first = 0 if self.config.mask == "trajectory" else lesson.start
+            mask[i, first:] = output["completion_mask"][i, first:].bool()
+        return {"guidance_mask": mask}

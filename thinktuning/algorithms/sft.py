@@ -1,0 +1,41 @@
+"""SFT on the guided rollouts: the control for whether ThinkTuning's gain needs RL.
+
+Rollouts are spliced as for ThinkTuning; the loss is the cross-entropy of the guided tokens,
+averaged over the micro-batch, and 0 once the guidance rate is 0. Rewards and advantages have no
+effect.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from thinktuning.algorithms.guided import Guided, GuidedConfig
+from thinktuning.teachers.prompts import TeacherPrompt
+from thinktuning.teachers.protocol import Teacher
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SFTAlgorithmConfig(GuidedConfig):
+    """`algorithm: {type: sft}`."""
+
+    type: Literal["sft"] = "sft"
+
+    def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "SFT":
+        """Return the algorithm."""
+        return SFT(self, teacher, prompt)
+
+
+class SFT(Guided[SFTAlgorithmConfig]):
+    """The guided rollouts as supervised text."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "beta": "its loss is a cross-entropy, without a KL term",
+        "entropy_coef": "its loss is a cross-entropy, without an entropy bonus",
+        "use_adaptive_entropy": "its loss is a cross-entropy, without an entropy bonus",
+    }
+
+    def loss(self, logps: "Tensor", inputs: Mapping[str, "Tensor"]) -> "Tensor":
+        """Return -mean(log pi) over the guided tokens."""
+        mask = inputs["guidance_mask"]
+        return -(logps * mask).sum() / mask.sum().clamp(min=1)

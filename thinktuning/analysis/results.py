@@ -1,0 +1,196 @@
+"""Read what the jobs of a study wrote: answers, metrics and costs."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinktuning.analysis.comparison import Answers, mean_figures
+from thinktuning.analysis.intervals import maj_at_k, pass_at_k
+from thinktuning.analysis.reflection import behavior_figures, flip_figures, judge_figures
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl
+from thinktuning.study.jobs import CompareJob
+
+JsonObject = dict[str, Any]
+
+COLUMNS = ("id", "sample", "correct", "verdict", "finish_reason", "num_tokens", "reflects")
+PRESENT = ("text", "behaviors", "first_correct")  # in every row; `first_correct` may be None
+COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memory_mb")
+
+
+def evaluations(job: CompareJob, results: Path, method: str, task: str) -> list[Path]:
+    """Return the directories of a method's evaluations on a task, one per seed."""
+    return [results / f"eval/{method}/seed{s}/{task}" for s in job.evaluated_seeds[method]]
+
+
+def read_answers(job: CompareJob, results: Path) -> dict[tuple[str, str], Answers]:
+    """Read all samples by (method, task); all methods must have answered the same questions."""
+    answers = {}
+    for task in job.tasks:
+        reference = None
+        for method in job.methods:
+            directories = evaluations(job, results, method, task)
+            paths = [directory / "samples.jsonl" for directory in directories]
+            seeds = [read_samples(path, job.judged) for path in paths]
+            for path, seed in zip(paths, seeds, strict=True):
+                reference = reference or (path, seed)
+                check_same_questions(path, seed, *reference)
+            answers[method, task] = Answers(
+                ids=seeds[0].ids,
+                subsets=seeds[0].subsets,
+                correct_S_N_K=np.concatenate([seed.correct_S_N_K for seed in seeds]),
+                reflects_S_N_K=np.concatenate([seed.reflects_S_N_K for seed in seeds]),
+                figures=mean_figures([seed.figures for seed in seeds]),
+                reflection=mean_figures([seed.reflection for seed in seeds]),
+            )
+    return answers
+
+
+def read_samples(path: Path, judged: bool = False) -> Answers:
+    """Read one evaluation's samples, with questions sorted by id."""
+    import pandas as pd
+
+    rows = list(read_jsonl(path))
+    frame = pd.DataFrame([{key: row.get(key) for key in COLUMNS} for row in rows])
+    again = f"delete it and run `snakemake {path}`"
+    absent = [column for column in COLUMNS if column not in frame or frame[column].hasnans]
+    absent += [key for key in PRESENT if any(key not in row for row in rows)]
+    if absent:
+        raise StudyError(f"{path}: has rows without {', '.join(absent)}; {again}")
+    subsets = {str(row["id"]): str(row.get("subset") or "") for row in rows}
+    frame["answer"] = [row.get("answer") for row in rows]
+    frame = frame.sort_values(["id", "sample"], kind="stable")
+    counts = frame.groupby("id").size()
+    if frame.duplicated(["id", "sample"]).any() or counts.nunique() != 1 or len(counts) < 2:
+        raise StudyError(
+            f"{path}: has {len(counts)} questions with {counts.min()} to {counts.max()} samples;"
+            " needs at least two questions, and the same number of distinct samples for each;"
+            f" {again}"
+        )
+    shape = (1, len(counts), int(counts.iloc[0]))
+    ids = [str(identifier) for identifier in counts.index]
+    correct_S_N_K = frame["correct"].to_numpy(dtype=float).reshape(shape)
+    answers_N_K = frame["answer"].to_numpy(dtype=object).reshape(shape[1:])
+    reflection = behavior_figures(rows) | flip_figures(rows)
+    if judged:
+        reflection |= judge_figures(read_judgments(path.with_name("judgments.jsonl")))
+    return Answers(
+        ids=ids,
+        subsets=[subsets[identifier] for identifier in ids],
+        correct_S_N_K=correct_S_N_K,
+        reflects_S_N_K=frame["reflects"].to_numpy(dtype=float).reshape(shape),
+        reflection=reflection,
+        figures={
+            "pass_at_k": float(pass_at_k(correct_S_N_K[0], shape[2]).mean()),
+            "maj_at_k": float(maj_at_k(answers_N_K.tolist(), correct_S_N_K[0]).mean()),
+            "mean_tokens": float(frame["num_tokens"].mean()),
+            "truncation_rate": float((frame["finish_reason"] == "length").mean()),
+            "no_answer_rate": float((frame["verdict"] == "no_answer").mean()),
+            "error_rate": float(frame["verdict"].isin(["error", "timeout"]).mean()),
+        },
+    )
+
+
+def read_judgments(path: Path) -> list[tuple[list[str], list[str] | None]]:
+    """Read the detector's and the judge's behaviors of the same answers."""
+    rows = list(read_jsonl(path))
+    if any(not {"lexical", "judge"} <= row.keys() for row in rows):
+        raise StudyError(f"{path}: has rows without lexical or judge; run `snakemake -R judge`")
+    return [(row["lexical"], row["judge"]) for row in rows]
+
+
+def check_same_questions(path: Path, found: Answers, other: Path, expected: Answers) -> None:
+    """Refuse to pair answers to different questions."""
+    if found.ids != expected.ids or found.correct_S_N_K.shape != expected.correct_S_N_K.shape:
+        sizes = [
+            f"{answers.correct_S_N_K.shape[1]} x {answers.correct_S_N_K.shape[2]}"
+            for answers in (found, expected)
+        ]
+        raise StudyError(
+            f"{path}: answers other questions than {other} ({sizes[0]} and {sizes[1]} questions x"
+            " samples), so they cannot be paired; evaluate all methods again: `snakemake -R"
+            " evaluate`"
+        )
+
+
+def read_metrics(path: Path) -> list[JsonObject]:
+    """Read one run's metrics, one row per log."""
+    rows = list(read_jsonl(path))
+    if not rows or any("rollout_batch" not in row for row in rows):
+        raise StudyError(
+            f"{path}: has no rows, or rows without rollout_batch; train this run again"
+        )
+    return rows
+
+
+def read_json(path: Path, keys: Iterable[str]) -> JsonObject:
+    """Read a JSON object that must have these keys."""
+    try:
+        values: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except ValueError as error:
+        raise StudyError(f"{path}: is not valid JSON ({error}); delete it and run again") from None
+    if absent := [key for key in keys if key not in values]:
+        raise StudyError(f"{path}: has no {', '.join(absent)}; delete it and run again")
+    return values
+
+
+def unreadable(path: Path, error: OSError) -> StudyError:
+    """Return the error for a file that the workflow writes and that cannot be read."""
+    return StudyError(f"{path}: cannot be read ({error.strerror}); `snakemake {path}` writes it")
+
+
+def commits(job: CompareJob, results: Path) -> list[str]:
+    """Return the commits whose code produced the answers, sorted."""
+    found = {
+        read_json(directory / "results.json", ["commit"])["commit"]
+        for method in job.methods
+        for task in job.tasks
+        for directory in evaluations(job, results, method, task)
+    }
+    return sorted(commit or "unknown" for commit in found)
+
+
+def cost_rows(job: CompareJob, results: Path) -> list[JsonObject]:
+    """Return the cost of each seed's training and evaluations, and the means (`seed` is `mean`)."""
+    rows: list[JsonObject] = []
+    for method, label in job.methods.items():
+        seeds = job.seeds[method]
+        trained = [results / f"runs/{method}/seed{seed}/provenance.json" for seed in seeds]
+        tasks = [evaluations(job, results, method, task) for task in job.tasks]
+        stages = {
+            "train": [read_cost(path) for path in trained],
+            "evaluate": [evaluation_cost(of_seed) for of_seed in zip(*tasks, strict=True)],
+        }
+        for stage, costs in stages.items():
+            names = {"method": method, "label": label, "stage": stage}
+            # an untrained method has no seed: its one evaluation is the mean
+            for seed, cost in zip(seeds, costs if seeds else [], strict=True):
+                rows.append(names | {"seed": seed} | cost)
+            if costs:
+                rows.append(names | {"seed": "mean"} | mean_figures(costs))
+    return rows
+
+
+def read_cost(path: Path) -> dict[str, float]:
+    """Read the cost of one training run."""
+    made = read_json(path, COST)
+    return {key: made[key] for key in COST}
+
+
+def evaluation_cost(directories: Sequence[Path]) -> dict[str, float]:
+    """Return the total cost of one seed's evaluations; for memory, the largest job's."""
+    keys = ("wall_seconds", "peak_memory_mb", "n", "k", "mean_tokens")
+    made = [read_json(directory / "results.json", keys) for directory in directories]
+    return {
+        "wall_seconds": sum(row["wall_seconds"] for row in made),
+        "num_generated_tokens": sum(
+            round(row["n"] * row["k"] * row["mean_tokens"]) for row in made
+        ),
+        "num_teacher_tokens": 0,
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in made),
+    }

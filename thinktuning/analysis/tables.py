@@ -1,0 +1,237 @@
+"""The comparison as text: CSV for programs, Markdown for people, LaTeX for papers.
+
+Markdown and LaTeX give shares in percent.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from thinktuning.analysis.comparison import MEAN_OF_TASKS, ComparisonRow
+from thinktuning.study.jobs import CompareJob
+
+
+def csv_text(rows: Sequence[ComparisonRow], columns: Sequence[str]) -> str:
+    """Return the given columns of rows as CSV; None and NaN become empty cells."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: None if is_nan(v) else v for k, v in row.items()})
+    return text.getvalue()
+
+
+def is_nan(value: Any) -> bool:
+    """Tell whether a cell is NaN."""
+    return isinstance(value, float) and math.isnan(value)
+
+
+def markdown(job: CompareJob, rows: Sequence[ComparisonRow], commits: Sequence[str]) -> str:
+    """Return comparison.md, from the rows of comparison.csv.
+
+    `commits` are those of the code that produced the answers.
+    """
+    parts = [f"# Study `{job.study}`: the methods compared", header(job, commits)]
+    parts += filter(None, [surprises(job, rows)])
+    for task in dict.fromkeys(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        parts += [f"## {title(of_task[0])}", accuracy_table(of_task)]
+        for baseline in job.comparison.baselines:
+            shown = [row for row in of_task if row["method"] != baseline]
+            if shown:
+                parts += [difference_table(shown, baseline, job.methods[baseline])]
+    return "\n\n".join([*parts, footnotes(job)]) + "\n"
+
+
+def header(job: CompareJob, commits: Sequence[str]) -> str:
+    """State the confidence level, the seeds and the commits behind the numbers."""
+    lines = [f"- {job.comparison.confidence:.0%} intervals in brackets."]
+    seeds = next((seeds for seeds in job.seeds.values() if seeds), [])
+    if len(seeds) > 1:
+        listed = ", ".join(map(str, seeds))
+        lines.append(f"- {len(seeds)} training seeds ({listed}) per trained method.")
+        if len(seeds) == 2:
+            lines[-1] += " Two that agree by chance make an interval too narrow: use three or more."
+    elif seeds:
+        lines.append(
+            f"- **One training seed** ({seeds[0]}): the intervals are over questions only, and "
+            "another seed may fall outside them."
+        )
+    made = "commit" if len(commits) == 1 else f"{len(commits)} different commits"
+    lines.append(f"- Answers produced by {made} {', '.join(f'`{c}`' for c in commits)}.")
+    return "\n".join(lines)
+
+
+def surprises(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
+    """List the accuracies outside `comparison.expected`, with likely causes."""
+    lines = []
+    for row in rows:
+        band = job.comparison.expected.get(row["method"], {}).get(scope_key(row["task"]))
+        if band and not band[0] <= 100 * row["mean"] <= band[1]:
+            lines.append(
+                f"- **{row['label']} on {row['task']}: {100 * row['mean']:.1f}% is outside the"
+                f" expected {band[0]:g} to {band[1]:g}%.**"
+                f" Likely causes: {'; '.join(causes(row))}."
+            )
+    return "\n".join(lines)
+
+
+def causes(row: ComparisonRow) -> list[str]:
+    """List likely causes of a surprising accuracy, those measured in the row first."""
+    found = []
+    if row["truncation_rate"] > 0.05:
+        found.append(
+            f"{100 * row['truncation_rate']:.0f}% of the answers reached the token limit (raise"
+            " evaluation.max_gen_toks)"
+        )
+    if row["no_answer_rate"] - row["truncation_rate"] > 0.05:
+        found.append("many answers have no \\boxed{} (ask for it in prompt.suffix)")
+    if row["error_rate"] > 0.01:
+        found.append("the grader failed on some (see `verdict` in samples.jsonl)")
+    return [
+        *found,
+        "a chat template, system prompt or suffix that differs from the published setup",
+        "sampling where the published number is greedy, or zero-shot where it is few-shot",
+        "another revision of the model or the data",
+    ]
+
+
+def scope_key(task: str) -> str:
+    """Return a scope's key in `comparison.published` and `comparison.expected`."""
+    return "mean" if task == MEAN_OF_TASKS else task
+
+
+def title(row: ComparisonRow) -> str:
+    """Return a task's heading, with its numbers of questions and samples."""
+    samples = f", {row['k']} sample{'s' if row['k'] > 1 else ''} each" if row["k"] else ""
+    name = "Mean of tasks" if row["task"] == MEAN_OF_TASKS else row["task"]
+    return f"{name} ({row['n']} questions{samples})"
+
+
+def accuracy_table(rows: Sequence[ComparisonRow]) -> str:
+    """Return a task's first table: each method's accuracy, reflection rate and failures."""
+    head = ["method", "seeds", "accuracy, %", "reflects, %", "tokens"]
+    head += ["cut off, %", "no answer, %", "not graded, %"]
+    body = [
+        [
+            row["label"],
+            str(row["seeds"] or "-"),
+            interval_text(row["mean"], row["ci_low"], row["ci_high"]),
+            interval_text(
+                row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]
+            ),
+            f"{row['mean_tokens']:.0f}",
+            f"{100 * row['truncation_rate']:.1f}",
+            f"{100 * row['no_answer_rate']:.1f}",
+            f"{100 * row['error_rate']:.1f}",
+        ]
+        for row in rows
+    ]
+    return table(head, body)
+
+
+def difference_table(rows: Sequence[ComparisonRow], baseline: str, label: str) -> str:
+    """Return a task's table of differences to one baseline."""
+    head = [f"minus {label}", "accuracy, points", "p", "detectable, points", "reflects, points"]
+    body = [
+        [
+            row["label"],
+            difference_text(row, f"diff_{baseline}"),
+            p_value_text(row[f"diff_{baseline}_p"]),
+            f"{100 * row[f'mde_{baseline}']:.1f}",
+            difference_text(row, f"reflection_diff_{baseline}"),
+        ]
+        for row in rows
+    ]
+    published = [row[f"published_{baseline}"] for row in rows]
+    if any(points is not None for points in published):
+        head.append("published, points")
+        for line, points in zip(body, published, strict=True):
+            line.append("" if points is None else f"{100 * points:+.2f}")
+    return table(head, body)
+
+
+def latex(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
+    """Return comparison.tex: accuracies, then differences to each baseline; needs booktabs."""
+    parts = [
+        f"% Study {job.study}: accuracy in percent, {100 * job.comparison.confidence:g} percent"
+        " intervals",
+        latex_table(rows, ("mean", "ci_low", "ci_high"), sign=""),
+    ]
+    for baseline in job.comparison.baselines:
+        shown = [row for row in rows if row["method"] != baseline]
+        key = f"diff_{baseline}"
+        if shown:
+            parts += [f"% Minus {job.methods[baseline]}: percentage points, paired by question"]
+            parts += [latex_table(shown, (key, f"{key}_ci_low", f"{key}_ci_high"), sign="+")]
+    return "\n".join(parts)
+
+
+def latex_table(rows: Sequence[ComparisonRow], keys: tuple[str, str, str], sign: str) -> str:
+    """Return a table of methods by tasks; a cell is a value and, in smaller type, its interval."""
+    import pandas as pd
+
+    def cell(row: ComparisonRow) -> str:
+        value, low, high = (f"{100 * row[key]:{sign}.1f}" for key in keys)
+        return f"${value}$ {{\\scriptsize $[{low}, {high}]$}}"
+
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    cells = {
+        escaped(task): {row["method"]: cell(row) for row in rows if row["task"] == task}
+        for task in tasks
+    }
+    labels = {row["method"]: escaped(row["label"]) for row in rows}
+    style = pd.DataFrame(cells).rename(index=labels).style
+    text: str = style.to_latex(hrules=True, column_format="l" + "r" * len(tasks))
+    return text
+
+
+def escaped(text: str) -> str:
+    """Escape LaTeX's special characters."""
+    return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("~", r"\textasciitilde{}")
+
+
+def difference_text(row: ComparisonRow, key: str) -> str:
+    """Format a difference and its interval in percentage points."""
+    return interval_text(row[key], row[f"{key}_ci_low"], row[f"{key}_ci_high"], sign="+")
+
+
+def interval_text(value: float, low: float, high: float, sign: str = "") -> str:
+    """Format a share and its interval in percent."""
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def p_value_text(p: float) -> str:
+    """Format a p-value to three digits."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
+    lines = [head, [":--"] + ["--:"] * (len(head) - 1), *body]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def footnotes(job: CompareJob) -> str:
+    """Explain the columns."""
+    notes = [
+        "**accuracy**: the mean over questions of each question's share of correct samples. Its "
+        "interval is over questions or, for a method trained with several seeds, over seeds "
+        "crossed with questions.",
+        "**reflects**: the share of answers with at least one reflective behavior.",
+        "**cut off**: reached the token limit. **not graded**: the grader failed or timed out. "
+        "Both count as wrong.",
+    ]
+    if job.comparison.baselines:
+        notes.append(
+            "**minus**: the difference, paired by question and, between trained methods, by seed. "
+            "**p**: the p-value of no difference, Holm-corrected over the tasks; for the mean of "
+            "tasks it is not corrected. **detectable**: the minimum detectable effect at 80% power."
+        )
+    if len(job.tasks) > 1:
+        notes.append("**Mean of tasks**: all tasks have equal weight.")
+    return "\n".join(f"- {note}" for note in notes)

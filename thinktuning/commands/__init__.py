@@ -1,0 +1,1 @@
+"""The command line: one module per stage of the workflow, and the tools for users."""

@@ -1,0 +1,78 @@
+"""Have a language model label the behaviors in answers: `thinktuning judge --config ...`.
+
+A second opinion on the lexical detector, through the teachers' backends. A missing or malformed
+reply is recorded as missing, not as "none".
+"""
+
+import re
+from pathlib import Path
+
+from thinktuning.data.formats import digest
+from thinktuning.data.questions import read_questions
+from thinktuning.grading.behaviors import PATTERNS
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.models.chat import Chat
+from thinktuning.models.checks import check
+from thinktuning.study.jobs import JudgeJob
+from thinktuning.teachers.connect import connect
+from thinktuning.teachers.prompts import load
+
+_REPLY = re.compile(r"<behaviors>([a-z_,\s]*)</behaviors>")
+
+
+def judge(
+    job: JudgeJob, samples: Path, data: Path, output: Path, model_dir: Path | None = None
+) -> None:
+    """Write one row per judged answer: id, sample, the detector's behaviors, the judge's.
+
+    Raises:
+        StudyError: the answers or questions cannot be read, or the judge does not respond.
+    """
+    questions = {row["id"]: row["question"] for row in read_questions(data, job.answer_kind)}
+    rows = list(read_jsonl(samples))
+    if absent := [row for row in rows if row.get("id") not in questions or "text" not in row]:
+        raise StudyError(
+            f"{samples}: {len(absent)} answers to questions that are not in {data};"
+            " evaluate again: `snakemake -R evaluate`"
+        )
+    chosen = sorted(rows, key=lambda row: digest(row["id"], str(row["sample"])))
+    chosen = chosen[: job.judge.num_samples]
+    prompt = load(job.judge.prompt, "judge.prompt")
+    chats = [prompt.chat(questions[row["id"]], row["text"]) for row in chosen]
+    judged = [parse(reply) for reply in ask(job, chats, model_dir)]
+    write_jsonl(
+        output,
+        [
+            {"id": row["id"], "sample": row["sample"], "lexical": row["behaviors"], "judge": named}
+            for row, named in zip(chosen, judged, strict=True)
+        ],
+    )
+
+
+def ask(job: JudgeJob, chats: list[Chat], model_dir: Path | None) -> list[str | None]:
+    """Ask the configured model, with a progress bar."""
+    from tqdm import tqdm
+
+    if model_dir:
+        check(model_dir, f"--model {model_dir}")
+    teacher = connect(job.judge, model_dir, "--model")
+    replies: list[str | None] = []
+    size = job.judge.batch_size
+    for start in tqdm(range(0, len(chats), size), desc="judge", unit="batch"):
+        replies += teacher.generate(chats[start : start + size])
+    teacher.close()
+    return replies
+
+
+def parse(reply: str | None) -> list[str] | None:
+    """Return the behaviors that a reply names, in the order of `PATTERNS`; None if malformed."""
+    found = _REPLY.findall(reply or "")
+    if len(found) != 1:
+        return None
+    names = {name.strip() for name in found[0].split(",")}
+    if names == {"none"}:
+        return []
+    if not names <= PATTERNS.keys():
+        return None
+    return [name for name in PATTERNS if name in names]

@@ -1,0 +1,192 @@
+"""The subcommands that the workflow calls: each has the name of its rule and its module."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from thinktuning.io.errors import StudyError
+from thinktuning.study.jobs import (
+    CompareJob,
+    DataJob,
+    EvaluateJob,
+    JudgeJob,
+    ModelJob,
+    TrainJob,
+    WarmupJob,
+    read_config,
+)
+
+if TYPE_CHECKING:
+    from thinktuning.commands.cli import Subcommands
+
+CONFIG = "the stage's resolved configuration (JSON)"
+
+
+def add_stages(commands: "Subcommands") -> None:
+    """Add the stages' subcommands."""
+    add_training(commands)
+    add_evaluation(commands)
+    commands.add(
+        compare,
+        "Write a study's tables and plots, or compare two sample files.",
+        required=False,
+        config=CONFIG,
+        results="directory of the study's results",
+        tables="directory for comparison.{csv,md,tex}, subsets, behaviors, flips and cost.csv",
+        plots="directory for the SVG plots",
+    ).add_argument(
+        "samples",
+        nargs="*",
+        type=Path,
+        metavar="SAMPLES",
+        help="two samples.jsonl of one task instead of the options: prints their difference",
+    )
+    commands.add(
+        report,
+        "Write the report: tables, plots and a rollout viewer on one page.",
+        config=CONFIG,
+        results="directory of the study's results, with its tables and plots",
+        output="the HTML file to write",
+    )
+
+
+def add_training(commands: "Subcommands") -> None:
+    """Add the stages that prepare data and train models."""
+    commands.add(
+        data,
+        "Prepare the training and evaluation questions, decontaminated.",
+        config=CONFIG,
+        output="directory for train.jsonl, eval/TASK.jsonl and decontamination.json",
+    )
+    commands.add(
+        model,
+        "Materialize a model as a Hugging Face directory.",
+        config=CONFIG,
+        data="directory of the prepared questions, which the toy model's documents exclude",
+        output="the model directory to write",
+    )
+    commands.add(
+        warmup,
+        "Warm the base model up on worked answers to training questions.",
+        config=CONFIG,
+        model="directory of the model to warm up",
+        data="prepared training questions (JSONL)",
+        output="the model directory to write",
+    )
+    commands.add(
+        train,
+        "Train one method with one seed; resumes an interrupted run.",
+        config=CONFIG,
+        model="directory of the base model",
+        data="prepared training questions (JSONL)",
+        output="directory for model/, metrics.jsonl, rollouts.jsonl and provenance.json",
+    ).add_argument(
+        "--teacher",
+        type=Path,
+        metavar="PATH",
+        help="directory of the teacher's model, for teacher.backend: model",
+    )
+
+
+def add_evaluation(commands: "Subcommands") -> None:
+    """Add the stages that evaluate models and judge their answers."""
+    commands.add(
+        evaluate,
+        "Evaluate one model on one task with lm-eval.",
+        config=CONFIG,
+        model="directory of the model",
+        data="prepared questions of the task (JSONL)",
+        output="directory for results.json and samples.jsonl",
+    )
+    commands.add(
+        judge,
+        "Have a model label the reflective behaviors in answers.",
+        config=CONFIG,
+        samples="the answers (samples.jsonl)",
+        data="prepared questions of the task (JSONL)",
+        output="the file of judgments to write (JSONL)",
+    ).add_argument(
+        "--model",
+        type=Path,
+        metavar="PATH",
+        help="directory of the judge's model, for judge.backend: model",
+    )
+
+
+def data(arguments: argparse.Namespace) -> None:
+    """Prepare the questions."""
+    from thinktuning.commands.data import prepare
+
+    prepare(read_config(arguments.config, DataJob), arguments.output)
+
+
+def model(arguments: argparse.Namespace) -> None:
+    """Materialize a model."""
+    from thinktuning.commands.model import materialize
+
+    job = read_config(arguments.config, ModelJob)
+    materialize(job.model, arguments.data, arguments.output)
+
+
+def warmup(arguments: argparse.Namespace) -> None:
+    """Warm up the base model."""
+    from thinktuning.commands.warmup import warm_up
+
+    job = read_config(arguments.config, WarmupJob)
+    warm_up(job, arguments.model, arguments.data, arguments.output)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train one method with one seed."""
+    from thinktuning.commands.train import train
+
+    job = read_config(arguments.config, TrainJob)
+    train(job, arguments.model, arguments.data, arguments.output, arguments.teacher)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # All outputs are in place. Threads left by DeepSpeed can abort an interpreter that shuts
+        # down: "terminate called without an active exception".
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluate one model on one task."""
+    from thinktuning.commands.evaluate import evaluate
+
+    job = read_config(arguments.config, EvaluateJob)
+    evaluate(job, arguments.model, arguments.data, arguments.output)
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """Have a model judge answers."""
+    from thinktuning.commands.judge import judge
+
+    job = read_config(arguments.config, JudgeJob)
+    judge(job, arguments.samples, arguments.data, arguments.output, arguments.model)
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare the methods of a study, or two sample files."""
+    paths = [arguments.config, arguments.results, arguments.tables, arguments.plots]
+    if len(arguments.samples) == 2 and not any(paths):
+        from thinktuning.analysis.sample_diff import compare_samples
+
+        compare_samples(*arguments.samples)
+    elif all(paths) and not arguments.samples:
+        from thinktuning.commands.compare import compare
+
+        compare(read_config(arguments.config, CompareJob), *paths[1:])
+    else:
+        raise StudyError(
+            "compare takes two sample files, or all of --config, --results, --tables and --plots"
+        )
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write the study's report."""
+    from thinktuning.commands.report import report
+
+    report(read_config(arguments.config, CompareJob), arguments.results, arguments.output)

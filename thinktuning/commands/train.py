@@ -1,0 +1,269 @@
+"""Train one method with one seed.
+
+    thinktuning train --config results/runs/grpo/seed0/config.json ...
+
+Writes model/ (safetensors), metrics.jsonl (one row per rollout batch), rollouts.jsonl (some of each
+batch) and provenance.json. Until training ends, these are in checkpoints/. An interrupted run that
+is started again with the same configuration, model and data resumes from its last complete
+checkpoint and reproduces the uninterrupted run. A finished run leaves no checkpoints.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from thinktuning.commands.recorder import recorder
+from thinktuning.data.questions import read_questions
+from thinktuning.grading.grader import Grader
+from thinktuning.io import provenance
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl, sha256, write_text_atomic
+from thinktuning.models.checks import check
+from thinktuning.planning.limits import (
+    check_context,
+    check_gpus,
+    check_teacher_context,
+    checked_prompts,
+)
+from thinktuning.study.jobs import TrainJob, to_json
+
+# Timeout between processes: only rank 0 writes checkpoints, and it may wait for a server.
+TIMEOUT = timedelta(hours=2)
+
+if TYPE_CHECKING:
+    from thinktuning.teachers.protocol import Teacher
+    from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+
+def train(
+    job: TrainJob, model_dir: Path, data: Path, output: Path, teacher_dir: Path | None = None
+) -> None:
+    """Run or resume one training job.
+
+    Args:
+        job: the resolved configuration.
+        model_dir: the base model.
+        data: the prepared training questions.
+        output: the run's directory.
+        teacher_dir: the teacher's model, for `teacher.backend: model`.
+
+    Raises:
+        StudyError: the data or the model do not match the configuration.
+    """
+    import torch
+    import transformers
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list, set_seed
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    check_vllm(job)
+    rows = read_questions(data, job.answer_kind)
+    check(model_dir, f"--model {model_dir}")
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    processes = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
+    check_gpus(torch.cuda.device_count(), processes.num_processes)
+    prompts = checked_prompts(job, rows, tokenizer, data, processes.num_processes)
+    check_context(job, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
+    teacher = build_teacher(job, rows, teacher_dir)
+    checkpoints = output / "checkpoints"
+    weights = [model_dir, *([teacher_dir] if teacher_dir else [])]
+    resume_from: list[str | None] = [None]
+    if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
+        resume_from = [prepare_checkpoints(checkpoints, fingerprint(job, weights, data))]
+    broadcast_object_list(resume_from)
+    transformers.logging.disable_progress_bar()
+    set_seed(job.seed)
+    started = time.perf_counter()
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
+    with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
+        trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
+        keep_loss_in_float32(trainer)
+        if vllm := job.training.vllm:  # its engine samples here, and has reset the seed
+            set_seed(job.seed + processes.process_index // vllm.tensor_parallel_size)
+        trainer.remove_callback(transformers.ProgressCallback)
+        if processes.is_main_process:
+            trainer.add_callback(
+                recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
+            )
+        trainer.train(resume_from_checkpoint=resume_from[0])
+    save_model(job, trainer, checkpoints / "model")
+    if processes.is_main_process:
+        publish(job, checkpoints, output)
+    if processes.num_processes > 1:  # if one process fails, the launcher kills all: wait for them
+        processes.wait_for_everyone()
+        processes.destroy_process_group()
+
+
+def check_vllm(job: TrainJob) -> None:
+    """Refuse `training.vllm` without vLLM, before anything is loaded."""
+    if job.training.vllm and not find_spec("vllm"):
+        raise StudyError(
+            "training.vllm: is set, but vLLM is not installed; install it (docs/gpu.md), or remove"
+            " training.vllm"
+        )
+
+
+def build_teacher(
+    job: TrainJob, rows: list[dict[str, Any]], teacher_dir: Path | None
+) -> "Teacher | None":
+    """Return the configured teacher; None if the algorithm uses none."""
+    if not job.algorithm.uses_teacher:
+        return None
+    from thinktuning.teachers.connect import connect
+    from thinktuning.teachers.local import LocalTeacher, SelfTeacher
+
+    if teacher_dir:
+        check(teacher_dir, f"--teacher {teacher_dir}")
+    teacher = connect(job.teacher, teacher_dir, "--teacher")
+    if isinstance(teacher, LocalTeacher) and not isinstance(teacher, SelfTeacher):
+        positions = getattr(teacher.model.config, "max_position_embeddings", None)
+        if positions:
+            check_teacher_context(job, rows, teacher.tokenizer, positions)
+    return teacher
+
+
+def build_trainer(
+    job: TrainJob,
+    model: Any,
+    tokenizer: Any,
+    prompts: list[dict[str, Any]],
+    grader: Grader,
+    teacher: "Teacher | None",
+    output: Path,
+) -> "ThinkTuningTrainer":
+    """Build the trainer and its reward from a resolved configuration."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+
+    from thinktuning.grading.reward import BoxedReward
+    from thinktuning.models.chat import eos_ids
+    from thinktuning.trainer.arguments import ThinkTuningConfig
+    from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+    lora = job.training.lora
+    args = ThinkTuningConfig(
+        output_dir=str(output),
+        logging_steps=job.training.optimizer_steps_per_rollout_batch,
+        save_strategy="steps",
+        save_total_limit=1,
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+        ddp_find_unused_parameters=False,  # a causal model uses all; searching is slow
+        **trainer_settings(job),
+    )
+    try:
+        return ThinkTuningTrainer(
+            model=model,
+            args=args,
+            train_dataset=Dataset.from_list(prompts),
+            processing_class=tokenizer,
+            reward_funcs=BoxedReward(grader, job.answer_kind, eos_ids(model, tokenizer)),
+            teacher=teacher,
+            peft_config=LoraConfig(task_type="CAUSAL_LM", **lora.model_dump()) if lora else None,
+        )
+    except ConnectionError as error:  # trl waited for its server in vain
+        raise StudyError(
+            f"training.vllm.server_base_url: {error}; start the server first (docs/gpu.md)"
+        ) from error
+
+
+def trainer_settings(job: TrainJob) -> dict[str, Any]:
+    """Return the arguments of `ThinkTuningConfig` that the study sets."""
+    not_trls = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
+    settings = job.training.model_dump(exclude=not_trls)
+    if vllm := job.training.vllm:
+        settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
+        room = job.training.max_prompt_length + job.training.max_completion_length
+        settings["vllm_max_model_length"] = vllm.max_model_length or room
+    return settings | {
+        "seed": job.seed,
+        "use_vllm": vllm is not None,
+        "algorithm": job.algorithm.model_dump(),
+        "teacher_prompt": job.teacher.prompt,
+        "teacher_behaviors": job.teacher.behaviors,
+        "reseed_each_epoch": True,
+    }
+
+
+def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
+    """Under FSDP2 with `bf16`, keep log-probabilities and gradient sums in float32.
+
+    Accelerate's policy for `bf16` casts the model's outputs to bfloat16, including the
+    log-probabilities that trl computed in float32. Under DDP and on one GPU they stay float32.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin and trainer.args.bf16:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+
+
+def fingerprint(job: TrainJob, model_dirs: list[Path], data: Path) -> str:
+    """Return a hash of a job's configuration, its models' weights and its data."""
+    digest = hashlib.sha256(to_json(job).encode())
+    weights = [path for model in model_dirs for path in sorted(model.glob("*.safetensors"))]
+    for path in [data, *weights]:
+        digest.update(sha256(path).encode())
+    return digest.hexdigest()
+
+
+def prepare_checkpoints(directory: Path, job: str) -> str | None:
+    """Return this job's last complete checkpoint; remove incomplete and other jobs' checkpoints."""
+    mark = directory / "job"
+    if directory.exists() and (not mark.exists() or mark.read_text() != job):
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    mark.write_text(job)
+    found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    # transformers writes trainer_state.json last
+    complete = [path for path in found if (path / "trainer_state.json").exists()]
+    for path in found:
+        if path not in complete:
+            shutil.rmtree(path)
+    return str(complete[-1]) if complete else None
+
+
+def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) -> None:
+    """Save the trained model, with LoRA merged in, into the checkpoints.
+
+    All processes must call this: each may hold a shard.
+    """
+    if job.training.lora:
+        if trainer.accelerator.is_main_process:
+            trainer.model.merge_and_unload().save_pretrained(directory)
+            trainer.processing_class.save_pretrained(directory)
+    else:
+        trainer.save_model(str(directory))
+    trainer.accelerator.wait_for_everyone()
+
+
+def publish(job: TrainJob, checkpoints: Path, output: Path) -> None:
+    """Move the final files into place, each complete or not at all, and remove the checkpoints."""
+    rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
+    partial = checkpoints / "model"
+    (partial / "training_args.bin").unlink(missing_ok=True)
+    shutil.rmtree(output / "model", ignore_errors=True)
+    partial.rename(output / "model")
+    for name in ("metrics.jsonl", "rollouts.jsonl"):
+        os.replace(checkpoints / name, output / name)
+    made_by = provenance.collect() | {
+        "method": job.method,
+        "seed": job.seed,
+        "wall_seconds": sum(row["time_step"] for row in rows),
+        "peak_memory_mb": provenance.peak_memory_mb(),
+        "num_generated_tokens": int(sum(row["student_tokens"] for row in rows)),
+        "num_teacher_tokens": int(sum(row["teacher_tokens"] for row in rows)),
+        "teacher_off_at": next((r["rollout_batch"] for r in rows if r["guidance_rate"] == 0), None)
+        if job.algorithm.uses_teacher
+        else None,
+    }
+    write_text_atomic(output / "provenance.json", json.dumps(made_by, indent=2) + "\n")
+    shutil.rmtree(checkpoints)

@@ -1,0 +1,1 @@
+"""Question sources, and decontamination of the training questions."""

@@ -1,0 +1,35 @@
+"""Prepared questions, as the data stage writes them and the later stages read them."""
+
+from pathlib import Path
+from typing import Any
+
+from thinktuning.grading.answers import AnswerKind, parse_gold
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl
+
+
+def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
+    """Read the prepared questions.
+
+    LaTeX gold answers are not checked: parsing them again would take too long.
+
+    Raises:
+        StudyError: the file has no rows, or a row that the data stage did not write.
+    """
+    rows = list(read_jsonl(data))
+    if not rows:
+        raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
+    for number, row in enumerate(rows, start=1):
+        where, fields = f"{data}: row {number}", ("id", "question", "answer")
+        if bad := [name for name in fields if not isinstance(row.get(name), str)]:
+            raise StudyError(f"{where}: {bad} must be text; `thinktuning data` writes such rows")
+        try:
+            prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]
+        except ValueError:
+            prepared = False
+        if not prepared:
+            raise StudyError(
+                f"{where}: its gold answer {row['answer']!r} is not a prepared {kind}; check"
+                " answer_kind and run `thinktuning data` again"
+            )
+    return rows

@@ -1,0 +1,1 @@
+"""Evaluation through lm-eval: its models, and the tasks of this package."""

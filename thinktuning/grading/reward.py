@@ -1,0 +1,53 @@
+r"""The reward: 1 if the completion ended by itself and its last `\boxed{}` is correct, else 0.
+
+Departure from the released code: if the verifier fails or times out, there is no verdict. The
+reward is then None, which TRL leaves out of the group's mean and the loss, and it is counted.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from thinktuning.grading.answers import AnswerKind, extract_boxed
+from thinktuning.grading.grader import Grader, Verdict
+
+REWARDS = {Verdict.correct: 1.0, Verdict.incorrect: 0.0, Verdict.no_answer: 0.0}
+
+
+def ended(completion_ids: Sequence[int], eos_ids: Sequence[int]) -> bool:
+    """Return whether a completion ended by itself: it has exactly one EOS, the last token."""
+    return sum(token in eos_ids for token in completion_ids) == 1 and completion_ids[-1] in eos_ids
+
+
+class BoxedReward:
+    """A reward function for `trl.GRPOTrainer`; column `answer` holds the gold answers."""
+
+    __name__ = "boxed_reward"
+
+    def __init__(self, grader: Grader, kind: AnswerKind, eos_ids: Sequence[int]) -> None:
+        self.grader = grader
+        self.kind = kind
+        self.eos_ids = eos_ids
+
+    def __call__(
+        self,
+        completions: list[Any],
+        completion_ids: list[list[int]],
+        answer: list[str],
+        log_metric: Any = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """Score each completion: 1.0, 0.0, or None where the verifier failed."""
+        answers = [
+            extract_boxed(completion_text(completion)) if ended(ids, self.eos_ids) else None
+            for completion, ids in zip(completions, completion_ids, strict=True)
+        ]
+        verdicts = self.grader.grade(answers, answer, self.kind)
+        rewards = [REWARDS.get(verdict) for verdict in verdicts]
+        if log_metric is not None:
+            log_metric("verifier_failures", sum(r is None for r in rewards) / len(rewards))
+        return rewards
+
+
+def completion_text(completion: str | list[dict[str, str]]) -> str:
+    """Return a completion's text, whether TRL passes it as a string or as a message."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]

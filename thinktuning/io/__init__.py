@@ -1,0 +1,1 @@
+"""The bottom layer: errors, files, provenance and terminal output."""

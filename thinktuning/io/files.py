@@ -1,0 +1,144 @@
+"""Text, JSONL and YAML files: atomic writes, and read errors that name file and line."""
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from thinktuning.io.errors import StudyError
+
+
+def write_text_atomic(path: str | Path, text: str) -> None:
+    r"""Write `text` to `path` atomically: readers see the old file or the new one, never a mix.
+
+    Missing parent directories are created. A lone surrogate, which UTF-8 cannot encode, is written
+    as `\udXXX`; in JSON that is its own escape, so `read_jsonl` restores it.
+
+    Raises:
+        StudyError: the file cannot be written, e.g. because the disk is full.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(text.encode("utf-8", "backslashreplace"))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: str | Path, error: Exception) -> StudyError:
+    """Return the error that says why `path` could not be written, and what to do."""
+    if disk_is_full(error):
+        return StudyError(f"{path}: no space left on disk; free some and run the stage again")
+    reason = getattr(error, "strerror", None) or error
+    return StudyError(f"{path}: cannot be written ({reason}); check the path")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Return whether the disk is full; torch, safetensors and hf_xet only say so in the message."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    words = ("No space left on device", "Disk quota exceeded", "inline_container")
+    return any(word in str(error) for word in words)
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object per line, atomically.
+
+    Raises:
+        ValueError: a value is NaN or infinite, which JSON cannot represent.
+        StudyError: the file cannot be written.
+    """
+    lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
+    write_text_atomic(path, "".join(lines))
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSONL file; blank lines are skipped.
+
+    Raises:
+        StudyError: the file cannot be read, or a line is not a JSON object; names the line.
+    """
+    for where, line in numbered_lines(path):
+        yield parse_row(line, where)
+
+
+def numbered_lines(path: str | Path) -> Iterator[tuple[str, str]]:
+    """Yield (`file:line`, text) for every line that is not blank.
+
+    Raises:
+        StudyError: the file cannot be read, or is not UTF-8.
+    """
+    number = 0
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                if text.strip():
+                    yield f"{path}:{number}", text
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{path}:{number}: is not UTF-8 text ({error.reason})") from None
+
+
+def parse_row(line: str, where: str) -> dict[str, Any]:
+    """Parse one line of a JSONL file; `where` is its `file:line`."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise StudyError(f"{where}: is not valid JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise StudyError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    return row
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Rejects duplicate keys in a mapping; plain YAML silently keeps the last one."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        found = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in found:
+                raise yaml.composer.ComposerError(
+                    "while reading a mapping",
+                    node.start_mark,
+                    f"duplicate key {key.value!r}; rename or remove one",
+                    key.start_mark,
+                )
+            found.add(name)
+        return node
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file.
+
+    Raises:
+        StudyError: the file cannot be read or is not valid YAML; names the line.
+    """
+    try:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError
+        raise StudyError(f"{path}: is not valid YAML: {error}") from None

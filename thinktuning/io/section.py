@@ -1,0 +1,31 @@
+"""The base class and the field types of every section of a study."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
+
+NAME = r"^[a-z0-9][a-z0-9_]*$"
+
+
+def _scientific(value: Any) -> Any:
+    """Convert `1e-5`, which YAML 1.1 reads as a string, to a float."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_scientific)]
+Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range numpy accepts
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+class Section(BaseModel):
+    """A mapping in a study: strict types, no unknown keys, no infinity or NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)

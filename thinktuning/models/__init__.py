@@ -1,0 +1,1 @@
+"""Models: the toy model trained here, and those from a directory, the hub or a package."""

@@ -1,0 +1,110 @@
+"""Check a model directory for what the later stages need, and fix its chat template's date."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from thinktuning.io.errors import StudyError
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
+DATE = date(2024, 7, 26)  # Llama 3.2's own fallback when there is no clock
+
+
+def check(directory: Path, label: str) -> None:
+    """Check that a model directory has all that the later stages need; `label` names it.
+
+    Raises:
+        StudyError: the config, complete safetensors, the tokenizer or its EOS token is missing, or
+            the chat template cannot render a system turn, which the teacher's chats have.
+    """
+    from jinja2 import TemplateError
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+
+    for path in required(directory, label):
+        try:  # fails on a truncated file or a Git LFS pointer
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise StudyError(
+                f"{label}: {path.name} is not a complete safetensors file ({error}); download it"
+                " again"
+            ) from error
+    try:
+        local = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(directory, **local)
+        tokenizer = AutoTokenizer.from_pretrained(directory, **local)
+        if (directory / "generation_config.json").is_file():
+            generation = GenerationConfig.from_pretrained(directory)
+        else:
+            generation = GenerationConfig.from_model_config(config)
+    except (OSError, ValueError, LookupError, ImportError) as error:
+        raise StudyError(f"{label}: transformers cannot load it: {error}") from error
+    ends = generation.eos_token_id
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id not in (
+        ends if isinstance(ends, list) else [ends]
+    ):
+        raise StudyError(
+            f"{label}: the tokenizer's EOS token is {tokenizer.eos_token_id}, the generation"
+            f" config's is {ends}; add the tokenizer's to eos_token_id in generation_config.json"
+        )
+    if not tokenizer.chat_template:
+        raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
+    roles = ["system", "user", "assistant", "user"]
+    try:
+        tokenizer.apply_chat_template(
+            [{"role": role, "content": "4"} for role in roles], add_generation_prompt=True
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        raise StudyError(f"{label}: its chat template does not render {roles}: {error}") from error
+
+
+def required(directory: Path, label: str) -> Iterator[Path]:
+    """Check that a model's files exist; yield those with weights.
+
+    Raises:
+        StudyError: a file is missing.
+    """
+    if not (directory / "config.json").is_file():
+        raise StudyError(f"{label}: has no config.json, so it is not a transformers model")
+    if not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        raise StudyError(
+            f"{label}: has no tokenizer; save one there: tokenizer.save_pretrained(...)"
+        )
+    index = directory / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    for name in sorted(names):
+        if not (directory / name).is_file():
+            fix = "load the model with transformers and save it with save_pretrained"
+            raise StudyError(f"{label}: has no {name}; if its weights are .bin files, {fix}")
+        yield directory / name
+
+
+def fix_date(directory: Path) -> dict[str, Any]:
+    """Replace today's date in a chat template, such as Llama 3.2's, by a fixed one.
+
+    Otherwise methods trained on different days, or a run resumed the next day, would get different
+    prompts.
+
+    Returns:
+        What provenance.json should record: the date, or nothing if the template has none.
+    """
+    from transformers import AutoTokenizer
+
+    template = AutoTokenizer.from_pretrained(directory).get_chat_template()
+    fixed = re.sub(
+        r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""",
+        lambda call: json.dumps(DATE.strftime(call[2])),
+        template,
+    )
+    if fixed == template:
+        return {}
+    path = directory / "chat_template.jinja"
+    path.unlink(missing_ok=True)  # it may be a link to the original
+    path.write_text(fixed, encoding="utf-8")
+    return {"date": str(DATE)}

@@ -1,0 +1,92 @@
+"""The study sections `model` and `warmup`."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from thinktuning.io.section import Fraction, Positive, Section, Seed
+
+
+class OrganismConfig(Section):
+    """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
+
+    source: Literal["organism"]
+    seed: Seed = 0
+    min_terms: Annotated[int, Field(ge=2)]
+    max_terms: PositiveInt
+    chain_sum_share: Fraction
+    student_share: Fraction
+    guess_share: Fraction
+    remark_share: Fraction
+    check_share: Fraction
+    correct_share: Fraction
+    hidden_size: PositiveInt
+    intermediate_size: PositiveInt
+    num_hidden_layers: PositiveInt
+    num_attention_heads: PositiveInt
+    max_steps: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Positive
+    muon_learning_rate: Positive
+    label_smoothing: Fraction
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.student_share + self.check_share >= 1:
+            raise ValueError(
+                "student_share + check_share leave no documents for the tutor; lower one of them"
+            )
+        if self.max_terms < self.min_terms:
+            raise ValueError("max_terms is smaller than min_terms; change one of the two")
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"hidden_size = {self.hidden_size} is not a multiple of 2 * num_attention_heads ="
+                f" {2 * self.num_attention_heads}: rotary embeddings rotate a head's dimensions"
+                " in pairs; change one of the two"
+            )
+        return self
+
+
+class PathModelConfig(Section):
+    """A local Hugging Face model directory."""
+
+    source: Literal["path"]
+    path: str
+
+
+class HubModelConfig(Section):
+    """A model on the Hugging Face hub, pinned to a commit; a gated one needs HF_TOKEN to be set."""
+
+    source: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class PackageModelConfig(Section):
+    """A GGUF file inside an installed Python package, dequantized to safetensors."""
+
+    source: Literal["package"]
+    package: str
+    gguf_file: str
+
+
+Model = Annotated[
+    OrganismConfig | PathModelConfig | HubModelConfig | PackageModelConfig,
+    Field(discriminator="source"),
+]
+
+
+class WarmupConfig(Section):
+    """A short supervised warm-up of the base model on worked answers to training questions.
+
+    A share of `tutor_share` of the documents is tutor feedback instead. All methods start from the
+    warmed-up model.
+    """
+
+    max_steps: PositiveInt
+    learning_rate: Positive
+    batch_size: PositiveInt
+    max_length: PositiveInt  # tokens; longer documents are left out
+    tutor_share: Fraction = 0.0
+    bf16: bool = False
+    seed: Seed = 0

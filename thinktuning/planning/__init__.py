@@ -1,0 +1,1 @@
+"""What a study needs, and whether this machine has it."""

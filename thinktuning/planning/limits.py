@@ -1,0 +1,80 @@
+"""Limits that are checked before training: questions, prompt lengths, context length, GPUs.
+
+A study that does not fit is refused; nothing is truncated.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from thinktuning.data.prompt import student_chat
+from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import num_tokens
+from thinktuning.study.jobs import TrainJob
+from thinktuning.teachers.prompts import load
+
+
+def check_gpus(num_gpus: int, num_processes: int) -> None:
+    """Refuse several GPUs in one process: transformers would replicate the model over them."""
+    if num_gpus > 1 and num_processes == 1:
+        raise StudyError(
+            f"this process sees {num_gpus} GPUs and can use one; set CUDA_VISIBLE_DEVICES=0, or"
+            " start the training with `accelerate launch` (docs/gpu.md)"
+        )
+
+
+def checked_prompts(
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, data: Path, num_processes: int
+) -> list[dict[str, Any]]:
+    """Return the trainer's rows (prompt, question, answer); refuse too few or too long prompts."""
+    training = job.training
+    per_batch = training.generation_batch_size * num_processes // training.num_generations
+    if len(rows) < per_batch:
+        raise StudyError(
+            f"{data}: {len(rows)} questions, fewer than the {per_batch} prompts of a rollout batch;"
+            " enlarge data.train or lower training.per_device_train_batch_size"
+        )
+    chats = [student_chat(row["question"], job.prompt) for row in rows]
+    lengths = num_tokens(chats, tokenizer)
+    longest = max(range(len(rows)), key=lambda i: lengths[i])
+    if lengths[longest] > training.max_prompt_length:
+        raise StudyError(
+            f"{data}: question {rows[longest]['id']!r} has a prompt of {lengths[longest]} tokens,"
+            f" over training.max_prompt_length = {training.max_prompt_length}; raise it or drop"
+            " the question"
+        )
+    return [
+        {"prompt": chat, "question": row["question"], "answer": row["answer"]}
+        for chat, row in zip(chats, rows, strict=True)
+    ]
+
+
+def check_context(job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, config: Any) -> None:
+    """Refuse token budgets over the model's context length, as student and as `self` teacher."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not positions:
+        return
+    training = job.training
+    if training.max_prompt_length + training.max_completion_length > positions:
+        raise StudyError(
+            f"training.max_prompt_length + training.max_completion_length ="
+            f" {training.max_prompt_length} + {training.max_completion_length} exceeds the model's"
+            f" context length of {positions} tokens; lower one of them"
+        )
+    if job.algorithm.uses_teacher and job.teacher.backend == "self":
+        check_teacher_context(job, rows, tokenizer, positions)
+
+
+def check_teacher_context(
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, positions: int
+) -> None:
+    """Refuse a prompt and token budgets over the teacher's context length."""
+    prompt = load(job.teacher.prompt).select(job.teacher.behaviors)
+    asked = max(num_tokens([prompt.chat(row["question"], "") for row in rows], tokenizer))
+    budgets = job.training.max_completion_length, job.teacher.max_completion_length
+    if asked + sum(budgets) > positions:
+        raise StudyError(
+            f"the teacher's longest prompt + training.max_completion_length +"
+            f" teacher.max_completion_length = {asked} + {budgets[0]} + {budgets[1]} exceeds its"
+            f" model's context length of {positions} tokens; lower one of the two, show fewer"
+            " exemplars (teacher.behaviors) or shorten teacher.prompt"
+        )

@@ -1,0 +1,120 @@
+"""Report what a study will take, before anything runs: `thinktuning plan STUDY`.
+
+`estimates` computes the numbers; this module prints them and suggests the `resources` that the
+study's jobs should request.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from thinktuning.io.files import write_text_atomic
+from thinktuning.planning.costs import GPUS
+from thinktuning.planning.estimates import (
+    StageEstimate,
+    estimate_study,
+    lengths,
+    suggested_mem_mb,
+)
+from thinktuning.study.study import Study
+
+
+def resources_block(study: Study, estimates: Sequence[StageEstimate], gpu: str) -> str:
+    """Return the section `resources:` with headroom over the estimates: memory x 1.5, time x 2."""
+    lines, train = ["resources:"], study.resources.train
+    for stage in dict.fromkeys(estimate.stage for estimate in estimates):
+        found = [estimate for estimate in estimates if estimate.stage == stage]
+        given = getattr(study.resources, stage)
+        values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
+        runtime = given.runtime
+        if given.gpu and stage != "model":  # a warm-up's time is not estimated
+            hours = max(estimate.longest_gpu_hours[gpu] for estimate in found)
+            gpus = train.num_processes if stage == "train" else given.gpu
+            runtime = max(30, int(120 * hours / gpus) + 1)
+        values |= {"runtime": runtime} | ({"gpu": given.gpu} if given.gpu else {})
+        if stage == "train" and train.num_processes > 1:
+            values |= {"nodes": train.nodes} if train.nodes > 1 else {}
+            values["distributed"] = train.distributed
+        lines.append(f"  {stage}: {{{', '.join(f'{k}: {v}' for k, v in values.items())}}}")
+    return "\n".join(lines)
+
+
+def show(
+    study: Study, results: Path | None, gpu: str, as_json: bool, resources: Path | None
+) -> None:
+    """Print the plan as a table or JSON; write the suggested resources to a file, or print them."""
+    estimates = estimate_study(study, results)
+    if resources:
+        write_text_atomic(resources, resources_block(study, estimates, gpu) + "\n")
+    if as_json:
+        print(json.dumps([asdict(estimate) for estimate in estimates], indent=2))
+        return
+    from rich.table import Table
+
+    from thinktuning.io.terminal import console
+
+    table = Table(title=f"Study {study.name}", title_justify="left", box=None, padding=(0, 1))
+    names = ["stage", "method", "jobs", "prompts", "student tokens", "teacher tokens", "TFLOP"]
+    names += [f"{gpu} hours", "GPU GiB", "host GiB", "disk GiB"]
+    for name in names:
+        left = name in ("stage", "method")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    whole = total(estimates)
+    for row in [*estimates, whole]:
+        counts = (row.prompts, row.student_tokens, row.teacher_tokens, row.tflop)
+        table.add_row(
+            *(row.stage, row.method, str(row.jobs)),
+            *(f"{number:,.0f}" if number else "" for number in counts),
+            f"{row.gpu_hours[gpu]:,.2f}" if row.gpu_hours else "",
+            f"{row.gpu_memory_gb:,.1f}" if row.gpu_memory_gb else "",
+            f"{row.host_memory_mb / 1024:,.1f}",
+            f"{row.disk_gb:,.1f}",
+        )
+    out = console()
+    if not out.is_terminal:
+        out.width = 140
+    out.print(table)
+    hours = ", ".join(f"{name} {found:,.1f}" for name, found in whole.gpu_hours.items())
+    out.print(f"\nTotal GPU-hours: {hours}.")
+    for remark in remarks(study, results):
+        out.print(remark)
+    if resources:
+        out.print(f"\nRun the study with these resources: --configfile STUDY {resources}")
+        return
+    out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
+    out.print(resources_block(study, estimates, gpu))
+
+
+def remarks(study: Study, results: Path | None) -> Iterator[str]:
+    """Say how reliable the token counts are: budgets, one seed of a pilot, or seeds that differ."""
+    found = {m: lengths(study.train_job(m, study.seeds[0]), results) for m in study.trained()}
+    bounds = [method for method, each in found.items() if not each.seeds]
+    if bounds:
+        yield (
+            f"Tokens of {', '.join(bounds)} are upper bounds: the token budgets. For an estimate,"
+            " train each for a few steps and pass the results: --results DIR."
+        )
+    single = [method for method, each in found.items() if len(each.seeds) == 1]
+    if single and len(study.seeds) > 1:
+        yield (
+            f"Tokens of {', '.join(single)} come from the pilot's only seed; another seed may learn"
+            " longer or shorter answers."
+        )
+    for method, each in found.items():
+        if each.seeds and max(each.seeds) > 1.1 * min(each.seeds):
+            yield (
+                f"The pilot's seeds of {method} differ: {min(each.seeds):,.0f} to"
+                f" {max(each.seeds):,.0f} tokens per answer. Other seeds may take more."
+            )
+
+
+def total(estimates: Sequence[StageEstimate]) -> StageEstimate:
+    """Return the sum of the estimates; for memory the largest."""
+    summed = ("jobs", "prompts", "student_tokens", "teacher_tokens", "tflop", "disk_gb")
+    values: dict[str, Any] = {key: sum(getattr(one, key) for one in estimates) for key in summed}
+    for key in ("gpu_memory_gb", "host_memory_mb"):
+        values[key] = max(getattr(one, key) for one in estimates)
+    hours = {name: sum(one.gpu_hours.get(name, 0.0) for one in estimates) for name in GPUS}
+    return StageEstimate("all", "", gpu_hours=hours, **values)

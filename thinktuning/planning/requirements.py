@@ -1,0 +1,278 @@
+"""Check what a study needs besides software: memory, disk, models, questions, servers.
+
+The second half of `thinktuning doctor STUDY`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from thinktuning.data.config import HubConfig, JsonlConfig, ReasoningGymConfig, parts
+from thinktuning.data.sources import generate
+from thinktuning.io.errors import StudyError
+from thinktuning.models.checks import required
+from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
+from thinktuning.models.sources import find_packaged
+from thinktuning.planning.doctor import Finding, train_jobs
+from thinktuning.planning.estimates import (
+    GIB,
+    MIB,
+    StageEstimate,
+    estimate_study,
+    suggested_mem_mb,
+)
+from thinktuning.study.study import Study
+
+LITTLE_DISK = 10  # GiB: less is a warning where the study's need is unknown
+ABSENT = "not in the cache: "
+OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+
+
+def examine(study: Study | None) -> list[Finding]:
+    """Return the findings; without a study only those about disk, token and network."""
+    if study is None:
+        return [disk([]), token(needed=False), network()]
+    estimates = cached_estimates(study)
+    sources = list(dict.fromkeys([*models(study), *questions(study)]))  # each repository once
+    missing = any(finding.found.startswith(ABSENT) for finding in sources)
+    memory = [*gpu_memory(study, estimates), *host_memory(study, estimates)]
+    return [*memory, disk(estimates), *sources, token(missing), network(), *servers(study)]
+
+
+def cached_estimates(study: Study) -> list[StageEstimate]:
+    """Return `thinktuning plan`'s estimates; none if the model's configuration is not here."""
+    model = study.model
+    try:
+        if isinstance(model, HubModelConfig) and not cached(model.repo, model.revision):
+            return []
+        return estimate_study(study)
+    except StudyError:  # what is missing has its own row
+        return []
+
+
+def gpu_memory(study: Study, estimates: Sequence[StageEstimate]) -> Iterator[Finding]:
+    """Compare each method's estimated memory in training with that of a GPU."""
+    import torch
+
+    if not torch.cuda.is_available() or not study.resources.train.gpu:
+        return
+    total = torch.cuda.get_device_properties(0).total_memory / GIB
+    for estimate in estimates:
+        if estimate.stage == "train":
+            needed = estimate.gpu_memory_gb
+            found = f"{estimate.method}: about {needed:.1f} of {total:.0f} GiB on each GPU"
+            short = needed > total
+            fix = "gradient_checkpointing, a smaller batch, lora, or more GPUs with fsdp2"
+            yield Finding("GPU memory", "warning" if short else "ok", found, fix if short else "")
+
+
+def host_memory(study: Study, estimates: Sequence[StageEstimate]) -> Iterator[Finding]:
+    """Compare each stage's estimated memory with the machine's, and with `mem_mb`.
+
+    Snakemake runs as many jobs at a time as there are cores for their threads, and GPUs.
+    """
+    import psutil
+    import torch
+
+    total = psutil.virtual_memory().total / MIB
+    for stage in dict.fromkeys(estimate.stage for estimate in estimates):
+        of_stage = [estimate for estimate in estimates if estimate.stage == stage]
+        given = getattr(study.resources, stage)
+        needed = max(estimate.host_memory_mb for estimate in of_stage)
+        room = 1 if stage == "model" else (os.cpu_count() or 1) // given.threads
+        if given.gpu:
+            room = min(room, torch.cuda.device_count() // given.gpu)
+        together = min(sum(estimate.jobs for estimate in of_stage), max(1, room))
+        found = f"{stage}: {together} at a time, each about {needed / 1024:.1f} of"
+        found += f" {total / 1024:.0f} GiB"
+        fix = "a smaller batch or model, or a machine with more memory"
+        if needed <= total:
+            fix = f"snakemake --resources mem_mb={total:.0f} runs fewer at a time"
+        short = together * needed > total
+        yield Finding("memory", "warning" if short else "ok", found, fix if short else "")
+        if given.mem_mb < needed:
+            found = f"resources.{stage}.mem_mb is {given.mem_mb}; a job takes about {needed:.0f}"
+            yield Finding("memory", "warning", found, f"raise it to {suggested_mem_mb(of_stage)}")
+
+
+def disk(estimates: Sequence[StageEstimate]) -> Finding:
+    """Compare the free disk space with what models and checkpoints are estimated to take."""
+    free = shutil.disk_usage(Path.cwd()).free / GIB
+    needed = sum(estimate.disk_gb for estimate in estimates)
+    found = f"{free:.0f} GiB free in {Path.cwd()}"
+    if estimates:
+        found += f"; the study takes about {needed:.1f}"
+    short = free < (needed or LITTLE_DISK)
+    fix = "free some, or run snakemake with --directory on a larger disk" if short else ""
+    return Finding("disk", "warning" if short else "ok", found, fix)
+
+
+def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | None:
+    """Return the directory of a repository at a commit in the hub's cache; None if not cached.
+
+    Raises:
+        StudyError: `repo` is not a valid repository name.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            repo, revision=revision, repo_type=repo_type, local_files_only=True
+        )
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError:
+        raise StudyError(f"{repo!r} is not a valid repository name") from None
+    return Path(found)
+
+
+def models(study: Study) -> Iterator[Finding]:
+    """Look for the base model and for separate teacher and judge models."""
+    for name, model in study.models().items():
+        match model:
+            case HubModelConfig():
+                made = f"results/models/{name}"
+                yield hub(name, model.repo, model.revision, made, f"{made}/provenance.json")
+            case PathModelConfig():
+                yield local(name, Path(model.path), "correct the path")
+            case PackageModelConfig():
+                yield packaged(name, model)
+
+
+def questions(study: Study) -> Iterator[Finding]:
+    """Look for the files, data sets and generators that questions come from."""
+    named = parts("data.train", study.data.train)
+    for name, task in study.tasks.items():
+        named |= parts(f"tasks.{name}.data", task.data)
+    for key, source in named.items():
+        match source:
+            case JsonlConfig():
+                yield local(key, Path(source.path), "correct the path, or fetch the file")
+            case HubConfig():
+                made, record = "results/data/train.jsonl", "results/data/config.json"
+                yield hub(key, source.repo, source.revision, made, record, "dataset")
+            case ReasoningGymConfig():
+                yield generated(key, source)
+
+
+def generated(key: str, source: ReasoningGymConfig) -> Finding:
+    """Check that reasoning_gym has the generator and its parameters, by generating one problem."""
+    try:
+        next(generate(source, key), None)
+    except StudyError as error:
+        return Finding(key, "problem", str(error), "correct it")
+    return Finding(key, "ok", f"reasoning_gym has {source.generator}")
+
+
+def packaged(name: str, model: PackageModelConfig) -> Finding:
+    """Check that a package is installed and contains the model's file."""
+    try:
+        find_packaged(model)
+    except StudyError as error:
+        found, _, fix = str(error).partition("; ")
+        return Finding(name, "problem", found, fix or "name one of these")
+    return Finding(name, "ok", f"{model.package} has {model.gguf_file}")
+
+
+def local(name: str, path: Path, fix: str) -> Finding:
+    """Check that a path in the study exists."""
+    if path.exists():
+        return Finding(name, "ok", str(path))
+    return Finding(name, "problem", f"{path} does not exist in {Path.cwd()}", fix)
+
+
+def hub(
+    name: str, repo: str, revision: str, made: str, record: str, repo_type: str | None = None
+) -> Finding:
+    """Check whether a repository of the hub has been fetched.
+
+    Online, a job will fetch it; offline it must be in the cache, or already converted.
+
+    Args:
+        name: what the repository is for, in the finding.
+        repo: the repository's name on the hub.
+        revision: the commit.
+        made: the path that the workflow converts it into.
+        record: the file that names the source of `made`, which may be another study's.
+        repo_type: "dataset", or None for a model.
+    """
+    if Path(made).exists() and is_made_of(Path(record), repo, revision):
+        return Finding(name, "ok", f"{repo} is in {made}")
+    try:
+        directory = cached(repo, revision, repo_type)
+    except StudyError as error:
+        return Finding(name, "problem", str(error), "OWNER/NAME, as in its address on the hub")
+    if directory and (repo_type == "dataset" or is_complete(directory)):
+        return Finding(name, "ok", f"{repo} is in the cache")
+    found = f"{ABSENT}{'the weights or the tokenizer of ' if directory else ''}{repo}"
+    fix = f"on a machine with network access: snakemake {made} --configfile STUDY"
+    return Finding(name, "problem" if offline() else "warning", found, fix)
+
+
+def is_made_of(record: Path, repo: str, revision: str) -> bool:
+    """Tell whether a provenance record names this repository and commit."""
+    if not record.is_file():
+        return False
+    text = record.read_text(encoding="utf-8")
+    return json.dumps(repo) in text and json.dumps(revision) in text
+
+
+def is_complete(model: Path) -> bool:
+    """Tell whether a cached model has weights and a tokenizer; `plan` fetches its config only."""
+    try:
+        return bool(list(required(model, "")))
+    except StudyError:
+        return False
+
+
+def offline() -> bool:
+    """Tell whether the environment forbids access to the hub."""
+    return any(os.environ.get(name, "").upper() in ("1", "ON", "YES", "TRUE") for name in OFFLINE)
+
+
+def network() -> Finding:
+    """Report whether jobs may access the hub."""
+    if offline():
+        names = ", ".join(name for name in OFFLINE if name in os.environ)
+        return Finding("hub", "ok", f"offline ({names}): the cache only")
+    return Finding("hub", "ok", "online; HF_HUB_OFFLINE=1 forbids access")
+
+
+def token(needed: bool) -> Finding:
+    """Look for a hub token, which gated models and data sets need."""
+    from huggingface_hub import get_token
+
+    if get_token():
+        return Finding("HF token", "ok", "set")
+    if not needed:
+        return Finding("HF token", "ok", "none, and nothing is left to fetch")
+    fix = "for a gated one (Llama, GPQA), accept its terms on the hub, then hf auth login"
+    return Finding("HF token", "warning", "none, and something has to be fetched", fix)
+
+
+def servers(study: Study) -> Iterator[Finding]:
+    """Check that the servers of teachers, judge and rollouts respond."""
+    endpoints = {}
+    for job in train_jobs(study):
+        if job.algorithm.uses_teacher and job.teacher.openai:
+            endpoints[f"{job.teacher.openai.base_url}/models"] = f"teacher of {job.method}"
+        if job.training.vllm and job.training.vllm.server_base_url:
+            endpoints[f"{job.training.vllm.server_base_url}/health"] = f"rollouts of {job.method}"
+    if study.judge and study.judge.openai:
+        endpoints[f"{study.judge.openai.base_url}/models"] = "judge"
+    for url, name in endpoints.items():
+        try:
+            urlopen(url, timeout=5).close()
+        except HTTPError as error:  # it is up, but e.g. wants a key
+            yield Finding(name, "warning", f"{url}: {error}", "check OPENAI_API_KEY and the path")
+        except (OSError, HTTPException, ValueError) as error:  # down, not HTTP, or a bad address
+            fix = "start it before training (docs/gpu.md), or correct its base_url"
+            yield Finding(name, "warning", f"{url}: {error}", fix)
+        else:
+            yield Finding(name, "ok", f"{url} responds")

@@ -1,0 +1,1 @@
+"""The whole study, and the jobs that it resolves into."""

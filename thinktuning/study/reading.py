@@ -1,0 +1,124 @@
+"""Read a study file, and the study that it extends, into a `Study`.
+
+    extends: ../config.yaml     # the study to change; the path is relative to this file
+    name: mine
+    methods:
+      thinktuning_paper:
+        algorithm: {aas: {variant: paper}}
+
+The keys of an extending study are merged into the other study (`merging`). In `methods` and
+`tasks`, null removes an entry. A new entry goes last or, if an existing entry follows it in the
+file, before that entry; tables and figures use this order.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from thinktuning.io.errors import StudyError, describe
+from thinktuning.io.files import read_yaml
+from thinktuning.study.merging import merge
+from thinktuning.study.study import Study
+
+NAMED = ("methods", "tasks")  # sections whose entries the user names
+
+
+def load_study(path: str | Path) -> Study:
+    """Read and validate a study file.
+
+    Raises:
+        StudyError: the file cannot be read, or is invalid; one line per error, with its key path.
+    """
+    return parse_study(read_values(path), str(path))
+
+
+def parse_study(values: Any, where: str) -> Study:
+    """Validate a study given as plain data; `where` names it in messages.
+
+    Raises:
+        StudyError: the study is invalid; one line per error, with its key path.
+    """
+    if values is None:
+        raise StudyError(f"{where}: is empty; extend config.yaml, or edit a copy of it")
+    if not isinstance(values, dict):
+        raise StudyError(f"{where}: expected a mapping of keys, found {type(values).__name__}")
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise StudyError(f"{where} is not a valid study:\n{describe(error, Study)}") from None
+
+
+def read_values(path: str | Path, extended_by: Sequence[Path] = ()) -> Any:
+    """Read a study file as plain data, merged into the study that it extends.
+
+    Args:
+        path: the study file.
+        extended_by: the files whose `extends` led here, outermost first.
+
+    Raises:
+        StudyError: a file cannot be read, or extends itself.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, dict) or "extends" not in values:
+        return values
+    base = values.pop("extends")
+    if not isinstance(base, str):
+        raise StudyError(f"{path}: extends: expected the path of a study, found {base!r:.80}")
+    chain = [*extended_by, Path(path).resolve()]
+    target = Path(path).parent / base
+    if target.resolve() in chain:
+        names = " -> ".join(file.name for file in [*chain, target.resolve()])
+        raise StudyError(f"{path}: extends: {base} makes this study extend itself ({names})")
+    if not target.is_file():
+        raise StudyError(
+            f"{path}: extends: there is no file {target}; the path is relative to this study"
+        )
+    return lay_over(read_values(target, chain), values, str(target))
+
+
+def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a study's plain data with an extending study's merged in.
+
+    Args:
+        base: the study that is extended.
+        override: the study that extends it.
+        where: names `base` in messages.
+
+    Raises:
+        StudyError: `base` is not a mapping.
+    """
+    if not isinstance(base, dict):
+        raise StudyError(f"{where}: expected a mapping of keys, found {type(base).__name__}")
+    merged = merge(base, override)
+    for section in NAMED:
+        entries, named = merged.get(section), override.get(section)
+        if isinstance(entries, dict) and isinstance(named, dict):
+            order = placed(list(base.get(section) or {}), list(named))
+            merged[section] = {n: entries[n] for n in order if entries[n] is not None}
+    return merged
+
+
+def placed(present: list[str], named: list[str]) -> list[str]:
+    """Return all entries in order: a new one goes before the next present one in `named`, or last.
+
+    Args:
+        present: the entries of the study that is extended.
+        named: the entries of the study that extends it.
+    """
+    order = list(present)
+    for i, name in enumerate(named):
+        if name not in present:
+            later = [order.index(other) for other in named[i:] if other in present]
+            order.insert(later[0] if later else len(order), name)
+    return order
+
+
+def resolved_yaml(study: Study) -> str:
+    """Return the whole study as YAML, with all defaults; it reads back as the same study."""
+    text: str = yaml.safe_dump(
+        study.model_dump(), sort_keys=False, allow_unicode=True, width=100, default_flow_style=None
+    )
+    return text

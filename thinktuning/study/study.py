@@ -1,0 +1,203 @@
+"""Study: the contents of a study file, and the jobs that it resolves into.
+
+Unknown keys, wrong types and contradictions are refused, with the key path and the fix.
+`Study.train_job(method, seed)` and its siblings resolve the study into jobs.
+
+Methods are data: named sets of overrides of the sections `prompt`, `training`, `algorithm` and
+`teacher`. Vanilla GRPO is `algorithm: {type: grpo}`.
+
+Imports neither torch nor transformers: `thinktuning --help` and the Snakefile import it.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from thinktuning.algorithms import AnyAlgorithmConfig
+from thinktuning.data.config import DataConfig, PromptConfig
+from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, TaskConfig
+from thinktuning.io.errors import StudyError, describe
+from thinktuning.io.section import Name, Section, Seed
+from thinktuning.models.config import Model, WarmupConfig
+from thinktuning.study.config import ComparisonConfig, MethodConfig
+from thinktuning.study.jobs import (
+    CompareJob,
+    DataJob,
+    EvaluateJob,
+    JudgeJob,
+    TaskData,
+    TrainJob,
+    WarmupJob,
+)
+from thinktuning.study.merging import merge
+from thinktuning.study.resources import StagesConfig
+from thinktuning.study.training import TrainingConfig
+from thinktuning.teachers.config import TeacherConfig
+
+OVERRIDABLE = ("prompt", "training", "algorithm", "teacher")
+
+
+class Study(Section):
+    """A complete study."""
+
+    name: Name
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    data: DataConfig
+    model: Model
+    warmup: WarmupConfig | None = None
+    prompt: PromptConfig
+    training: TrainingConfig
+    algorithm: AnyAlgorithmConfig
+    teacher: TeacherConfig
+    methods: Annotated[dict[Name, MethodConfig], Field(min_length=1)]
+    tasks: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
+    evaluation: EvaluationConfig
+    comparison: ComparisonConfig
+    judge: JudgeConfig | None = None
+    resources: StagesConfig = StagesConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {self.seeds} repeat; list each training seed once")
+        if unknown := [b for b in self.comparison.baselines if b not in self.methods]:
+            raise ValueError(
+                f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
+            )
+        self._check_references()
+        repeated = [name for name, task in self.tasks.items() if task.num_samples > 1]
+        if self.evaluation.temperature == 0 and repeated:
+            raise ValueError(
+                f"evaluation.temperature = 0 gives the same answer each time, but tasks {repeated}"
+                " draw several; set their num_samples to 1"
+            )
+        train = self.resources.train
+        for name in self.methods:
+            job = self.train_job(name, self.seeds[0])
+            if job.training.lora and job.train and train.is_sharded:
+                raise ValueError(
+                    f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
+                    f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
+                )
+        return self
+
+    def _check_references(self) -> None:
+        """Refuse names in `published` and `expected` that are unknown or ambiguous."""
+        if "mean" in self.tasks:
+            raise ValueError("tasks.mean: rename it; in `comparison`, mean is that of all tasks")
+        known = {"method": set(self.methods), "task": {*self.tasks, "mean"}}
+        found = []
+        for method, baselines in self.comparison.published.items():
+            found += [("published", "method", name) for name in (method, *baselines)]
+            found += [("published", "task", t) for tasks in baselines.values() for t in tasks]
+        for method, tasks in self.comparison.expected.items():
+            found += [("expected", "method", method)]
+            found += [("expected", "task", task) for task in tasks]
+        for key, kind, name in found:
+            if name not in known[kind]:
+                raise ValueError(
+                    f"comparison.{key} names the {kind} {name!r}, which is not among the study's"
+                    f" {sorted(known[kind])}"
+                )
+
+    def train_job(self, method: str, seed: int) -> TrainJob:
+        """Resolve a training job: the study's sections with the method's overrides merged in.
+
+        Raises:
+            StudyError: the merged sections are invalid.
+        """
+        spec = self.methods[method]
+        merged = {
+            section: merge(getattr(self, section).model_dump(), getattr(spec, section))
+            for section in OVERRIDABLE
+        }
+        job = {
+            "method": method,
+            "seed": seed,
+            "train": spec.train,
+            "answer_kind": self.data.answer_kind,
+        }
+        try:
+            return TrainJob.model_validate(job | merged)
+        except ValidationError as error:
+            raise StudyError(describe(error, TrainJob, f"methods.{method}.")) from None
+
+    def evaluate_job(self, method: str, seed: int | None, task: str) -> EvaluateJob:
+        """Resolve an evaluation job; `seed` is None for an untrained method."""
+        spec = self.tasks[task]
+        job = self.train_job(method, self.seeds[0])
+        return EvaluateJob(
+            method=method,
+            seed=seed,
+            task=task,
+            lm_eval=spec.lm_eval,
+            answer_kind=spec.answer_kind,
+            num_samples=spec.num_samples,
+            prompt=job.prompt,
+            evaluation=self.evaluation,
+        )
+
+    def data_job(self) -> DataJob:
+        """Resolve the data job."""
+        jobs = [self.train_job(method, self.seeds[0]) for method in self.methods]
+        return DataJob(
+            data=self.data,
+            tasks={
+                name: TaskData(data=task.data, answer_kind=task.answer_kind)
+                for name, task in self.tasks.items()
+            },
+            teacher_prompts=sorted(
+                {job.teacher.prompt for job in jobs if job.train and job.algorithm.uses_teacher}
+            ),
+        )
+
+    def compare_job(self) -> CompareJob:
+        """Resolve the comparison job."""
+        return CompareJob(
+            study=self.name,
+            methods={name: method.label or name for name, method in self.methods.items()},
+            seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
+            evaluated_seeds={name: self.evaluated_seeds(name) for name in self.methods},
+            tasks=list(self.tasks),
+            comparison=self.comparison,
+            judged=self.judge is not None,
+        )
+
+    def warmup_job(self) -> WarmupJob:
+        """Resolve the warm-up job; the study must have a `warmup`."""
+        assert self.warmup
+        tutors = self.warmup.tutor_share > 0
+        return WarmupJob(
+            answer_kind=self.data.answer_kind,
+            prompt=self.prompt,
+            teacher_prompt=self.teacher.prompt if tutors else None,
+            behaviors=self.teacher.behaviors if tutors else None,
+            warmup=self.warmup,
+        )
+
+    def judge_job(self, task: str) -> JudgeJob:
+        """Resolve the judge's jobs on a task; the study must have a `judge`."""
+        assert self.judge
+        return JudgeJob(answer_kind=self.tasks[task].answer_kind, judge=self.judge)
+
+    def models(self) -> dict[str, Model]:
+        """Return the models to fetch or train: `base`, and `judge` and `teacher_METHOD` if any.
+
+        With a warm-up the first is called `raw`, and the warm-up trains `base` from it.
+        """
+        found = {"raw" if self.warmup else "base": self.model}
+        if self.judge and self.judge.model:
+            found["judge"] = self.judge.model
+        for method in self.trained():
+            job = self.train_job(method, self.seeds[0])
+            if job.algorithm.uses_teacher and job.teacher.model:
+                found[f"teacher_{method}"] = job.teacher.model
+        return found
+
+    def trained(self) -> list[str]:
+        """Return the methods that train a model, in the study's order."""
+        return [name for name, method in self.methods.items() if method.train]
+
+    def evaluated_seeds(self, method: str) -> list[int]:
+        """Return the seeds to evaluate a method with; an untrained one is evaluated once."""
+        return self.seeds if self.methods[method].train else self.seeds[:1]

@@ -1,0 +1,118 @@
+"""The study section `training`: arguments of `trl.GRPOConfig`, LoRA, and rollouts by vLLM."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from thinktuning.io.section import Fraction, Number, Positive, Section
+
+
+class LoRAConfig(Section):
+    """Arguments of `peft.LoraConfig`, PEFT's names; the saved model has the adapter merged in."""
+
+    r: PositiveInt = 16
+    lora_alpha: PositiveInt = 32
+    lora_dropout: Fraction = 0.0
+    target_modules: str | list[str] = "all-linear"
+
+
+class VLLMConfig(Section):
+    """Rollouts by vLLM: TRL's `use_vllm`, and its `vllm_*` settings without that prefix.
+
+    `colocate`: in the training process, on its GPU. `server`: `vllm serve results/models/base` on
+    other GPUs (docs/gpu.md has its options); only one run at a time may use it.
+    """
+
+    mode: Literal["colocate", "server"] = "colocate"
+    server_base_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    gpu_memory_utilization: Annotated[Fraction, Field(gt=0)] = 0.3
+    tensor_parallel_size: PositiveInt = 1
+    max_model_length: PositiveInt | None = None  # default: prompt + completion
+    enable_sleep_mode: bool = False
+    importance_sampling_correction: bool = True
+
+    @model_validator(mode="after")
+    def _server(self) -> Self:
+        if (self.mode == "server") != (self.server_base_url is not None):
+            raise ValueError(
+                "mode: server needs server_base_url, e.g. http://localhost:8000, and mode: colocate"
+                " takes none; change one of the two"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    """Arguments of `trl.GRPOConfig`, TRL's names and meaning; `max_steps` counts optimizer steps.
+
+    A rollout batch is `per_device_train_batch_size * steps_per_generation` completions per process,
+    `num_generations` for each prompt, and is used for `num_iterations` passes.
+    """
+
+    max_steps: PositiveInt
+    learning_rate: Positive
+    lr_scheduler_type: Literal[
+        "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
+    ] = "constant_with_warmup"
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: Number = 0.01
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    max_grad_norm: Positive = 1.0
+    per_device_train_batch_size: PositiveInt
+    steps_per_generation: PositiveInt = 1
+    gradient_accumulation_steps: PositiveInt = 1
+    num_generations: Annotated[int, Field(ge=2)]
+    num_iterations: PositiveInt = 1
+    max_prompt_length: PositiveInt
+    max_completion_length: PositiveInt
+    temperature: Positive = 1.0
+    top_p: Fraction = 1.0
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
+    epsilon: Positive = 0.2
+    delta: Positive | None = 3.0
+    beta: Number = 0.0
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    bf16: bool = False
+    gradient_checkpointing: bool = False
+    lora: LoRAConfig | None = None
+    vllm: VLLMConfig | None = None
+    save_steps: PositiveInt
+    rollouts_per_step: Annotated[int, Field(ge=0)] = 16
+
+    @property
+    def generation_batch_size(self) -> int:
+        """The number of completions of a rollout batch, per process."""
+        return self.per_device_train_batch_size * self.steps_per_generation
+
+    @property
+    def optimizer_steps_per_rollout_batch(self) -> int:
+        """The number of optimizer steps that use one rollout batch."""
+        return self.steps_per_generation * self.num_iterations // self.gradient_accumulation_steps
+
+    @property
+    def num_rollout_batches(self) -> int:
+        """The number of rollout batches in the whole training; the last may not be used up."""
+        return -(-self.max_steps // self.optimizer_steps_per_rollout_batch)
+
+    @model_validator(mode="after")
+    def _batches(self) -> Self:
+        if self.generation_batch_size % self.num_generations:
+            raise ValueError(
+                f"per_device_train_batch_size * steps_per_generation = {self.generation_batch_size}"
+                f" is not a multiple of num_generations = {self.num_generations}: a group would be"
+                " split; change one of the three"
+            )
+        uses = self.steps_per_generation * self.num_iterations
+        if uses % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"steps_per_generation * num_iterations = {uses} is not a multiple of"
+                f" gradient_accumulation_steps = {self.gradient_accumulation_steps}: an optimizer"
+                " step would straddle two rollout batches; change one of the three"
+            )
+        if self.save_steps % self.optimizer_steps_per_rollout_batch:
+            raise ValueError(
+                f"save_steps = {self.save_steps} is not a multiple of the"
+                f" {self.optimizer_steps_per_rollout_batch} optimizer steps of a rollout batch: a"
+                " run resumed in the middle of one would not repeat the original"
+            )
+        return self

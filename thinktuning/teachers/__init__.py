@@ -1,0 +1,1 @@
+"""Teachers, which give feedback, and the prompts that ask for it."""

@@ -1,0 +1,25 @@
+"""Connect to the teacher or judge that a study section describes."""
+
+from importlib import import_module
+from pathlib import Path
+
+from thinktuning.teachers.config import BackendConfig
+from thinktuning.teachers.protocol import Teacher
+
+HOMES = {"self": "local", "model": "local"}  # backend -> file, where the names differ
+
+
+def connect(spec: BackendConfig, directory: Path | None, option: str) -> Teacher:
+    """Return the teacher of a section, from `connect` in the file that has its backend.
+
+    Args:
+        spec: the section.
+        directory: of the model, for `backend: model`.
+        option: the command-line option that sets `directory`, for the message.
+
+    Raises:
+        StudyError: `backend: model` without a directory.
+    """
+    module = import_module(f"thinktuning.teachers.{HOMES.get(spec.backend, spec.backend)}")
+    teacher: Teacher = module.connect(spec, directory, option)
+    return teacher

@@ -1,0 +1,188 @@
+"""Teachers that run in this process: a separate model, or the student before training."""
+
+import copy
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import is_peft_model
+
+from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import Chat, eos_ids, generate_ids
+from thinktuning.teachers.config import BackendConfig, TeacherConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DEFAULTS = TeacherConfig()
+
+
+class LocalTeacher:
+    """A local model that decodes greedily, `batch_size` chats at a time, longest first.
+
+    Args:
+        model: a causal language model; it is frozen.
+        tokenizer: its tokenizer, with a padding token and a chat template.
+        max_completion_length: in tokens; a longer reply is None.
+        batch_size: in chats.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        max_completion_length: int,
+        batch_size: int = DEFAULTS.batch_size,
+    ) -> None:
+        self.model: Any = model.eval().requires_grad_(False)
+        self.tokenizer: Any = tokenizer
+        self.max_completion_length = max_completion_length
+        self.batch_size = batch_size
+        self.num_generated_tokens = 0
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **settings: Any) -> "LocalTeacher":
+        """Load model and tokenizer, onto a GPU if there is one; `settings` go to the class."""
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto")
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        if tokenizer.pad_token is None:  # e.g. Llama's; padding is masked
+            tokenizer.pad_token = tokenizer.eos_token
+        return cls(model.to(device), tokenizer, **settings)
+
+    def generate(self, chats: list[Chat]) -> list[str | None]:
+        """Answer each chat; None for a reply that exceeds the budget.
+
+        Raises:
+            RuntimeError: the teacher was closed.
+        """
+        if self.model is None:
+            raise RuntimeError("the teacher was closed")
+        rendered = [
+            self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
+            for chat in chats
+        ]
+        order = sorted(range(len(chats)), key=lambda i: -len(rendered[i]))
+        replies: list[str | None] = [None] * len(chats)
+        for start in range(0, len(order), self.batch_size):
+            batch = order[start : start + self.batch_size]
+            completions = generate_ids(
+                self.model,
+                self.tokenizer,
+                [rendered[i] for i in batch],
+                self.max_completion_length,
+            )
+            for i, ids in zip(batch, completions, strict=True):
+                self.num_generated_tokens += len(ids)
+                if ids and ids[-1] in eos_ids(self.model, self.tokenizer):
+                    replies[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return replies
+
+    def close(self) -> None:
+        """Drop the model; its memory is freed once the caller holds no reference to it."""
+        self.model = None
+        gc.collect()
+
+
+class SelfTeacher(LocalTeacher):
+    """The student as it was when its trainer was created; the trainer attaches it.
+
+    A full model is copied. Of a PEFT model only the trainable weights are copied, and swapped in
+    while the teacher generates: this is the base model with its adapter disabled, or with the
+    adapter that training started from.
+
+    Args:
+        max_completion_length: in tokens; a longer reply is None.
+        batch_size: in chats.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_completion_length: int = DEFAULTS.max_completion_length,
+        batch_size: int = DEFAULTS.batch_size,
+    ) -> None:
+        self.model: Any = None
+        self.initial: dict[str, Tensor] = {}
+        self.max_completion_length = max_completion_length
+        self.batch_size = batch_size
+        self.num_generated_tokens = 0
+
+    def attach(
+        self, student: Any, tokenizer: "PreTrainedTokenizerBase", device: Any = None
+    ) -> None:
+        """Use the student's current weights as the teacher's.
+
+        Args:
+            student: the model, possibly a PEFT model.
+            tokenizer: its tokenizer.
+            device: of the copy; a student that will be sharded has not been moved there yet.
+        """
+        self.tokenizer = tokenizer
+        if not is_peft_model(student):
+            self.model = frozen_copy(student).to(device)
+            return
+        self.model = student
+        self.initial = {name: w.detach().clone() for name, w in trainable(student).items()}
+
+    def generate(self, chats: list[Chat]) -> list[str | None]:
+        """Answer each chat with the initial weights; see `LocalTeacher.generate`."""
+        if not self.initial:
+            return super().generate(chats)
+        training = self.model.training
+        weights = trainable(self.model)
+        trained = {name: weight.detach().clone() for name, weight in weights.items()}
+        try:
+            put(weights, self.initial)
+            self.model.eval()
+            return super().generate(chats)
+        finally:
+            put(weights, trained)
+            self.model.train(training)
+
+    def close(self) -> None:
+        """Drop the model and the initial weights."""
+        super().close()
+        self.initial = {}
+
+
+def connect(spec: BackendConfig, directory: Path | None, option: str) -> LocalTeacher:
+    """Return the teacher of `backend: self`, or of `backend: model` from its directory.
+
+    Raises:
+        StudyError: `backend: model` without a directory.
+    """
+    budget = {"max_completion_length": spec.max_completion_length, "batch_size": spec.batch_size}
+    if spec.backend == "self":
+        return SelfTeacher(**budget)
+    if directory is None:
+        raise StudyError(f"{option}: required by `backend: model`; give the model's directory")
+    return LocalTeacher.from_pretrained(directory, **budget)
+
+
+def frozen_copy(model: Any) -> Any:
+    """Copy a model with its weights, but without any `forward` that a trainer patched in.
+
+    TRL patches in a closure over the student (trl.trainer.utils.add_fused_lm_head), whose copy
+    would still compute with the student's weights.
+    """
+    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    for module in copied.modules():
+        vars(module).pop("forward", None)
+    return copied
+
+
+def trainable(model: Any) -> "dict[str, Tensor]":
+    """Return the weights that require gradients, by name."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def put(weights: "dict[str, Tensor]", values: "dict[str, Tensor]") -> None:
+    """Overwrite weights in place."""
+    for name, weight in weights.items():
+        weight.data.copy_(values[name])

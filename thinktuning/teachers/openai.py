@@ -1,0 +1,106 @@
+"""OpenAITeacher: a teacher behind an OpenAI-compatible server."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event
+from typing import Any, cast
+
+import openai
+
+from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import Chat
+from thinktuning.teachers.config import BackendConfig, OpenAIConfig, TeacherConfig
+
+# The request itself is wrong: trying again cannot help.
+MISTAKES = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
+
+
+class OpenAITeacher:
+    """Queries a server with greedy decoding, `concurrency` chats at a time.
+
+    Args:
+        base_url: the server's URL, e.g. http://localhost:8000/v1.
+        model: the name under which it serves the teacher.
+        max_completion_length: in the server's tokens; a longer reply is None.
+        api_key: by default the environment's OPENAI_API_KEY.
+        settings: fields of `OpenAIConfig`: concurrency; timeout, in seconds per request;
+            max_retries of a failed request, with increasing waits that respect `Retry-After`;
+            on_failure: after the last retry, `stop` raises; `skip` leaves this chat and the rest
+            of the batch without a reply.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        max_completion_length: int = TeacherConfig().max_completion_length,
+        api_key: str | None = None,
+        **settings: Any,
+    ) -> None:
+        endpoint = OpenAIConfig(base_url=base_url, model=model, **settings)
+        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"  # a local server takes any
+        self.client = openai.OpenAI(
+            base_url=base_url,
+            api_key=key,
+            timeout=endpoint.timeout,
+            max_retries=endpoint.max_retries,
+        )
+        self.model = model
+        self.max_completion_length = max_completion_length
+        self.concurrency = endpoint.concurrency
+        self.on_failure = endpoint.on_failure
+        self.num_generated_tokens = 0
+
+    def generate(self, chats: list[Chat]) -> list[str | None]:
+        """Answer each chat; None where there is no complete reply.
+
+        Raises:
+            StudyError: the server stays unavailable and `on_failure` is `stop`, or it refuses the
+                key or the model.
+        """
+        away = Event()
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            answers = list(pool.map(lambda chat: self._ask(chat, away), chats))
+        self.num_generated_tokens += sum(tokens for _, tokens in answers)
+        return [reply for reply, _ in answers]
+
+    def _ask(self, chat: Chat, away: Event) -> tuple[str | None, int]:
+        """Return one reply and the number of its tokens."""
+        if away.is_set():
+            return None, 0
+        try:
+            completion = self.client.chat.completions.create(
+                model=self.model,
+                messages=cast(Any, chat),
+                temperature=0,
+                max_tokens=self.max_completion_length,
+            )
+        except openai.OpenAIError as error:
+            if isinstance(error, openai.BadRequestError) and self.on_failure == "skip":
+                return None, 0  # only this chat fails, e.g. longer than the server's context
+            away.set()
+            if self.on_failure == "skip" and not isinstance(error, MISTAKES):
+                return None, 0
+            raise StudyError(
+                f"teacher.openai: {self.client.base_url} does not answer as model {self.model!r}:"
+                f" {error}. Check base_url, model and OPENAI_API_KEY, and that the server is up;"
+                " then run again: training resumes from its last checkpoint"
+            ) from error
+        tokens = completion.usage.completion_tokens if completion.usage else 0
+        choice = completion.choices[0]
+        return choice.message.content if choice.finish_reason == "stop" else None, tokens
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+
+def connect(spec: BackendConfig, directory: Path | None, option: str) -> OpenAITeacher:
+    """Return the teacher of `backend: openai`."""
+    if spec.openai is None:
+        raise StudyError(f"backend: openai needs the section {spec.section}.openai")
+    return OpenAITeacher(
+        **spec.openai.model_dump(), max_completion_length=spec.max_completion_length
+    )

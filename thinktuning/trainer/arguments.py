@@ -1,0 +1,79 @@
+"""ThinkTuningConfig: the arguments of `ThinkTuningTrainer`, in addition to TRL's own."""
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar
+
+from pydantic import TypeAdapter
+from transformers import TrainingArguments
+from trl import GRPOConfig, GRPOTrainer
+
+from thinktuning.algorithms import AnyAlgorithmConfig
+from thinktuning.algorithms.config import AlgorithmConfig
+
+
+@dataclass
+class ThinkTuningConfig(GRPOConfig):
+    """`trl.GRPOConfig` with the defaults of the paper's recipe, and the algorithm's arguments.
+
+    Args:
+        algorithm: an algorithm's section as in a study (a config object, a mapping, or JSON):
+            `{"type": "thinktuning", "schedule": {...}}`. None is vanilla GRPO. Stored as a mapping,
+            so that it serializes.
+        teacher_prompt: the teacher's prompt: a packaged prompt's name, or the path of a file.
+        teacher_behaviors: how many exemplars of each behavior to show; None shows one of each.
+        reseed_each_epoch: seed each epoch's order of questions separately, so that a run resumed in
+            a later epoch uses that epoch's order; stock TRL replays the first epoch's.
+    """
+
+    _VALID_DICT_FIELDS: ClassVar = [
+        *GRPOConfig._VALID_DICT_FIELDS,
+        "algorithm",
+        "teacher_behaviors",
+    ]
+
+    loss_type: str = "bnpo"
+    delta: float | None = 3.0
+    weight_decay: float = 0.01
+    lr_scheduler_type: str = "constant"
+    mask_truncated_completions: bool = False
+    algorithm: dict[str, Any] | str | None = field(
+        default_factory=lambda: {"type": "thinktuning"},
+        metadata={"help": "An algorithm's section. Without one: vanilla GRPO."},
+    )
+    teacher_prompt: str = field(
+        default="paper", metadata={"help": "A packaged teacher prompt, or the path of a file."}
+    )
+    teacher_behaviors: dict[str, int] | str | None = field(
+        default=None, metadata={"help": "How many exemplars of each behavior to show."}
+    )
+    reseed_each_epoch: bool = field(
+        default=False, metadata={"help": "Seed each epoch's order of questions separately."}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.algorithm = algorithm_config(self).model_dump()
+
+
+def algorithm_config(args: GRPOConfig) -> AlgorithmConfig:
+    """Return the section of the selected algorithm; vanilla GRPO for a plain `GRPOConfig`."""
+    section = getattr(args, "algorithm", None) or {"type": "grpo"}
+    return TypeAdapter(AnyAlgorithmConfig).validate_python(section)
+
+
+def changed_options(trainer: GRPOTrainer) -> dict[str, Any]:
+    """Return the TRL arguments and rollout sources that are not at their defaults.
+
+    Arguments inherited from transformers are left out, except `use_liger_kernel`, which replaces
+    the loss.
+    """
+    inherited = {option.name for option in fields(TrainingArguments)} - {"use_liger_kernel"}
+    values = {
+        option.name: (getattr(trainer.args, option.name), option.default)
+        for option in fields(GRPOConfig)
+        if option.name not in inherited and option.default is not MISSING
+    }
+    values["tools"] = (getattr(trainer, "tools", None) or None, None)
+    values["rollout_func"] = (getattr(trainer, "rollout_func", None), None)
+    values["environment_factory"] = (getattr(trainer, "environment_factories", None), None)
+    return {name: value for name, (value, default) in values.items() if value != default}
