@@ -32,6 +32,29 @@ def test_weight_keeps_the_denominator_valid():
     torch.testing.assert_close(shaping_weight(pi, gamma), expected)
 
 
+def test_the_weight_is_finite_at_the_pole():
+    # pi = 0.25 and gamma = -0.25 are exact in float32: their sum is 0
+    assert shaping_weight(torch.tensor([0.25]), torch.tensor([-0.25])).item() == pytest.approx(
+        1.0001
+    )
+
+
+@pytest.mark.parametrize("variant", ["paper", "released", "constant"])
+@pytest.mark.parametrize("advantage", [-5.0, -1.0, 0.0, 1.0, 5.0])
+def test_no_probability_is_too_small(variant, advantage):
+    """exp(-104) is 0 in float32; the weight is that of the smallest number above 0, rounded."""
+    aas = AASConfig(variant=variant, probability_floor=0.0)
+    logps = torch.tensor([[-1e4, -200.0, -104.0, -103.0, -100.0, -87.0]], requires_grad=True)
+    mask = torch.ones_like(logps, dtype=torch.bool)
+    shaped, _ = guided_advantages(logps, torch.tensor([advantage]), mask, aas)
+    assert shaped.isfinite().all()
+    assert (logps.detach().exp() == 0).any() and (logps.detach().exp() > 0).any()
+    torch.testing.assert_close(shaped[:, :3], shaped[:, 3:4].expand(1, 3), atol=1e-30, rtol=1e-3)
+    loss = -(shaped * torch.exp(logps - logps.detach())).sum()
+    (gradient,) = torch.autograd.grad(loss, logps)
+    assert gradient.isfinite().all()
+
+
 def test_guided_advantages_by_hand():
     pi = torch.tensor([[0.5, 0.2, 0.005], [0.5, 0.2, 0.005]])
     mask = torch.tensor([[True, False, True], [True, False, True]])

@@ -40,16 +40,20 @@ def shaping_gamma(advantages: Tensor, aas: AASConfig) -> Tensor:
 
 
 def shaping_weight(probabilities: Tensor, gamma: Tensor) -> Tensor:
-    """Return pi / (pi + gamma); a denominator below 0 becomes pi/1.0001, one above 1 pi/0.9999.
+    """Return pi / (pi + gamma); a denominator up to 0 becomes pi/1.0001, one above 1 pi/0.9999.
+
+    A probability that underflows to 0 gets the limit of the weight as pi -> 0, not 0 / 0: 1.0001
+    for gamma < 0, 1 for gamma = 0, 0 for gamma > 0. So every weight is finite.
 
     Args:
         probabilities: (B, T), pi of each token, detached.
         gamma: (B, T) or broadcastable.
     """
     denominator = probabilities + gamma
-    denominator = torch.where(denominator < 0, probabilities / 1.0001, denominator)
+    denominator = torch.where(denominator <= 0, probabilities / 1.0001, denominator)
     denominator = torch.where(denominator > 1, probabilities / 0.9999, denominator)
-    return probabilities / denominator
+    limit = torch.where(gamma < 0, 1.0001, torch.where(gamma > 0, 0.0, 1.0))
+    return torch.where(probabilities > 0, probabilities / denominator, limit)
 
 
 def guided_advantages(

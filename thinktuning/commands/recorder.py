@@ -1,16 +1,22 @@
 """Record a running training: one row of metrics per rollout batch, and some of its rollouts."""
 
 import json
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.algorithms.rollout import sample
+from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+
+CRITICAL = ("loss", "grad_norm")  # of TRL's metrics: what must be finite for training to go on
 
 
 def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num_kept: int) -> Any:
@@ -36,6 +42,7 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             logs = kwargs["logs"]
             if "loss" not in logs:  # the final summary
                 return
+            self.refuse_divergence(state.global_step, logs)
             now = time.perf_counter()
             row = {"step": state.global_step, "rollout_batch": state.global_step // steps_per_batch}
             row |= logs
@@ -43,12 +50,20 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             row["time_step"] = now - self.last
             row["time_update"] = row["time_step"] - logs["time_rollout"]
             self.last = now
-            append(metrics, [row])
+            append(metrics, [finite(row)])
             kept = sample(trainer.rollouts, num_kept)
             append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
             figures = ("student_reward", "reflection_rate", "student_length", "guidance_rate")
             self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
             self.bar.update(row["rollout_batch"] - self.bar.n)
+
+        def refuse_divergence(self, step: int, logs: Mapping[str, float]) -> None:
+            """Stop, before the next checkpoint, if the loss or the gradients are not finite."""
+            bad = {name: logs[name] for name in CRITICAL if not math.isfinite(logs.get(name, 0.0))}
+            if not bad:
+                return
+            what = ", ".join(f"{name} is {value}" for name, value in bad.items())
+            raise diverged(trainer, directory, f"at optimizer step {step} {what}")
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar.close()
@@ -56,7 +71,28 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
     return Recorder()
 
 
+def diverged(trainer: "ThinkTuningTrainer", directory: Path, what: str) -> StudyError:
+    """Keep the last rollouts for inspection; return the error that ends the training."""
+    path = directory / "diverged.jsonl"
+    step = trainer.state.global_step
+    rows = [{"step": step} | asdict(rollout) for rollout in trainer.rollouts]
+    write_jsonl(path, [finite(row) for row in rows])
+    return StudyError(
+        f"training diverged: {what}. The last rollouts are in {path}, and the last checkpoint is"
+        " older than they are. Lower training.learning_rate or training.max_grad_norm, or raise"
+        " training.temperature"
+    )
+
+
+def finite(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with None for NaN and infinities, which JSON does not have."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in row.items()
+    }
+
+
 def append(path: Path, rows: list[dict[str, Any]]) -> None:
     """Append rows to a JSON Lines file."""
     with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)

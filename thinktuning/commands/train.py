@@ -18,13 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from thinktuning.commands.recorder import recorder
+from thinktuning.commands.recorder import diverged, recorder
 from thinktuning.data.questions import read_questions
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, sha256, write_text_atomic
-from thinktuning.models.checks import check
+from thinktuning.models.checks import check, check_finite
 from thinktuning.planning.limits import (
     check_context,
     check_gpus,
@@ -91,7 +91,13 @@ def train(
             trainer.add_callback(
                 recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
             )
-        trainer.train(resume_from_checkpoint=resume_from[0])
+        try:
+            trainer.train(resume_from_checkpoint=resume_from[0])
+        except RuntimeError as error:
+            if "probability tensor" not in str(error):  # torch.multinomial's complaint
+                raise
+            what = f"the student's next-token probabilities are not finite ({error})"
+            raise diverged(trainer, checkpoints, what) from error
     save_model(job, trainer, checkpoints / "model")
     if processes.is_main_process:
         publish(job, checkpoints, output)
@@ -152,6 +158,7 @@ def build_trainer(
         output_dir=str(output),
         logging_steps=job.training.optimizer_steps_per_rollout_batch,
         save_strategy="steps",
+        logging_nan_inf_filter=False,  # or a loss that is not finite would be logged as the mean
         save_total_limit=1,
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
@@ -168,7 +175,7 @@ def build_trainer(
             teacher=teacher,
             peft_config=LoraConfig(task_type="CAUSAL_LM", **lora.model_dump()) if lora else None,
         )
-    except ConnectionError as error:  # trl waited for its server in vain
+    except ConnectionError as error:  # trl could not reach its server
         raise StudyError(
             f"training.vllm.server_base_url: {error}; start the server first (docs/gpu.md)"
         ) from error
@@ -176,8 +183,8 @@ def build_trainer(
 
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
-    not_trls = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
-    settings = job.training.model_dump(exclude=not_trls)
+    not_in_trl = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
+    settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         settings |= {f"vllm_{name}": value for name, value in vllm.model_dump().items()}
         room = job.training.max_prompt_length + job.training.max_completion_length
@@ -249,6 +256,7 @@ def publish(job: TrainJob, checkpoints: Path, output: Path) -> None:
     """Move the final files into place, each complete or not at all, and remove the checkpoints."""
     rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
     partial = checkpoints / "model"
+    check_finite(partial)
     (partial / "training_args.bin").unlink(missing_ok=True)
     shutil.rmtree(output / "model", ignore_errors=True)
     partial.rename(output / "model")

@@ -85,6 +85,23 @@ def required(directory: Path, label: str) -> Iterator[Path]:
         yield directory / name
 
 
+def check_finite(directory: Path) -> None:
+    """Refuse a model with a weight that is NaN or infinite.
+
+    Raises:
+        StudyError: names the first such weight.
+    """
+    from safetensors.torch import load_file
+
+    for path in sorted(directory.glob("*.safetensors")):
+        for name, weight in load_file(path).items():
+            if not weight.isfinite().all():
+                raise StudyError(
+                    f"{path}: {name} has weights that are not finite: the training diverged; lower"
+                    " its learning rate"
+                )
+
+
 def fix_date(directory: Path) -> dict[str, Any]:
     """Replace today's date in a chat template, such as Llama 3.2's, by a fixed one.
 
