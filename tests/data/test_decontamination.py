@@ -36,9 +36,24 @@ def test_own_ngrams_do_not_overlap_the_wording():
 
 
 def test_drop_duplicates_keeps_the_first():
-    kept, repeats = drop_duplicates(rows("1 + 1 =", "2 + 2 =", "1+1="))
+    kept, repeats = drop_duplicates(rows("1 + 1 =", "2 + 2 =", "1+1="), "number", "data.train")
     assert [row["id"] for row in kept] == ["t-0", "t-1"]
     assert repeats == [Overlap("t-2", "t-0")]
+
+
+def test_two_gold_answers_for_one_question_are_a_contradiction():
+    first, again = rows("1/2 =", "1 / 2 =")
+
+    def answers(a, b, kind):
+        both = [{**first, "answer": a}, {**again, "answer": b}]
+        return drop_duplicates(both, kind, "tasks.halves.data")
+
+    kept, repeats = answers("0.5", "0.50", "number")
+    assert len(kept) == len(repeats) == 1
+    assert len(answers(r"\frac12", r"\frac{1}{2}", "latex")[1]) == 1
+    for a, b, kind in (("5", "6", "number"), ("A", "B", "letter"), ("x", "y", "latex")):
+        with pytest.raises(StudyError, match=rf"halves.data: t-0 and t-1 .* '{a}' and '{b}'; corr"):
+            answers(a, b, kind)
 
 
 def test_training_rows_that_are_or_share_an_ngram_with_evaluation_questions():

@@ -69,3 +69,32 @@ def test_a_merged_anchors_keys_may_be_overridden(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b, y: 4}\n")
     assert read_yaml(path)["c"] == {"x": 3, "y": 4}
+
+
+@pytest.mark.parametrize(
+    "number", ["010", "0o10", "0x1F", "0b11", "1_000", "1:30", "1:30.5", "-007", "1_0.5", "00"]
+)
+def test_a_number_that_yaml_reads_otherwise_is_refused(tmp_path, number):
+    """YAML 1.1: 010 is 8, 1:30 is 90, 1_000 is 1000. Quoted, it is text."""
+    path = tmp_path / "study.yaml"
+    path.write_text(f"a: 1\nsize: {number}\n")
+    try:
+        value = read_yaml(path)["size"]
+    except StudyError as error:
+        assert f"the number '{number}' is not in plain decimal notation" in str(error)
+        assert "line 2" in str(error)
+    else:
+        assert value == number  # text, which the schema refuses by its key
+    path.write_text(f"size: '{number}'\n")
+    assert read_yaml(path) == {"size": number}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-12", -12), ("+3", 3), ("1.50", 1.5), (".5", 0.5), ("1.0e-5", 1e-5), ("2.", 2.0)],
+)
+def test_plain_numbers(tmp_path, text, value):
+    path = tmp_path / "study.yaml"
+    path.write_text(f"size: {text}\n")
+    read = read_yaml(path)["size"]
+    assert read == value and type(read) is type(value)

@@ -74,11 +74,6 @@ def test_methods_may_have_their_own_teachers():
     assert models["teacher_other_teacher"].path == "x"
 
 
-def test_num_rollout_batches_rounds_up():
-    study = edited("training.max_steps", 81)
-    assert parse_study(study, "study.yaml").training.num_rollout_batches == 41
-
-
 def test_the_data_job_lists_the_prompts_of_teachers_in_use():
     values = edited("methods.paper", {"teacher": {"prompt": "paper"}})
     values["methods"]["untaught"] = {"teacher": {"prompt": "a"}, "algorithm": {"type": "grpo"}}

@@ -73,9 +73,27 @@ from thinktuning.study.reading import load_study, parse_study
         (
             "training.gradient_accumulation_steps",
             3,
-            "training: steps_per_generation * num_iterations = 2 is not a multiple of"
+            "training: steps_per_generation = 2 is not a multiple of"
             " gradient_accumulation_steps = 3",
         ),
+        (  # four micro-batches: both passes over a rollout batch
+            "methods.grpo.training",
+            {"gradient_accumulation_steps": 4, "num_iterations": 2},
+            "methods.grpo.training: steps_per_generation = 2 is not a multiple of"
+            " gradient_accumulation_steps = 4: an optimizer step would straddle two rollout"
+            " batches, or two passes over one (num_iterations)",
+        ),
+        (
+            "training.max_steps",
+            7,
+            "training: max_steps = 7 is not a multiple of the 2 optimizer steps of a rollout"
+            " batch: the last one would be used in part, and not recorded; take 8",
+        ),
+        ("training.max_steps", 1, "training: max_steps = 1 is not a multiple of the 2 optimizer"),
+        ("training.beta", -0.1, "training.beta: Input should be greater than or equal to 0"),
+        ("training.weight_decay", -1, "training.weight_decay: Input should be greater than or eq"),
+        ("training.top_p", 0, "training.top_p: Input should be greater than 0"),
+        ("training.adam_beta2", 1, "training.adam_beta2: Input should be less than 1"),
         (
             "training.save_steps",
             5,
@@ -83,7 +101,7 @@ from thinktuning.study.reading import load_study, parse_study
         ),
         ("methods.grpo.training", {"num_generations": 1}, "methods.grpo.training.num_generations:"),
         ("methods.grpo.training", {"num_generations": 5}, "methods.grpo.training: per_device_trai"),
-        ("methods.grpo.training", {"num_iterations": 3}, "methods.grpo.training: save_steps = 20"),
+        ("methods.grpo.training", {"num_iterations": 3}, "methods.grpo.training: max_steps = 80 "),
         ("algorithm.schedule.min", 0.5, "algorithm.schedule: min = 0.5 is above init = 0.4"),
         (
             "methods.thinktuning.algorithm",

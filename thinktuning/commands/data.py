@@ -35,12 +35,12 @@ def prepare(job: DataJob, output: Path) -> None:
     """
     settings = job.data
     loaded = load_rows(settings.train, settings.answer_kind, "train", "data.train")
-    train, duplicates = drop_duplicates(loaded)
+    train, duplicates = drop_duplicates(loaded, settings.answer_kind, "data.train")
     tasks: dict[str, list[QuestionRow]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for name, task in job.tasks.items():
         rows = load_rows(task.data, task.answer_kind, name, f"tasks.{name}.data")
-        tasks[name], repeats = drop_duplicates(rows)
+        tasks[name], repeats = drop_duplicates(rows, task.answer_kind, f"tasks.{name}.data")
         counts[name] = {"before": len(rows), "after": len(tasks[name])}
         counts[name]["duplicates"] = summary(repeats)
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 from thinktuning.data.sources import MAX_SHOWN, QuestionRow
+from thinktuning.grading.answers import AnswerKind
+from thinktuning.grading.grader import Grader, Verdict
 from thinktuning.io.errors import StudyError
 
 MAX_EXAMPLES = 20  # examples per reason in decontamination.json
@@ -51,15 +53,39 @@ def own_ngrams(text: str, n: int, wording: set[str]) -> list[str]:
     return [gram for i, gram in enumerate(grams) if covered.isdisjoint(range(i, i + n))]
 
 
-def drop_duplicates(rows: list[QuestionRow]) -> tuple[list[QuestionRow], list[Overlap]]:
-    """Return the first row of each question, and the rows that repeat it."""
+def drop_duplicates(
+    rows: list[QuestionRow], kind: AnswerKind, key: str
+) -> tuple[list[QuestionRow], list[Overlap]]:
+    """Return the first row of each question, and the rows that repeat it.
+
+    Args:
+        rows: the questions of one source.
+        kind: the kind of its answers.
+        key: its place in the study, for messages.
+
+    Raises:
+        StudyError: a question has two gold answers; one of them must be wrong.
+    """
     first: dict[str, QuestionRow] = {}
     repeats = []
     for row in rows:
         kept = first.setdefault(normalize(row["question"]), row)
         if kept is not row:
             repeats.append(Overlap(row["id"], kept["id"]))
+            if not agree(row["answer"], kept["answer"], kind):
+                raise StudyError(
+                    f"{key}: {kept['id']} and {row['id']} are one question with two gold answers,"
+                    f" {kept['answer']!r} and {row['answer']!r}; correct or remove one"
+                )
     return list(first.values()), repeats
+
+
+def agree(answer: str, gold: str, kind: AnswerKind) -> bool:
+    """Tell whether two gold answers are the same; answers that cannot be compared are not."""
+    if answer == gold:
+        return True
+    with Grader() as grader:
+        return grader.grade([answer], [gold], kind) == [Verdict.correct]
 
 
 class EvaluationIndex:

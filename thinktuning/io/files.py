@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -111,10 +112,35 @@ def parse_row(line: str, where: str) -> dict[str, Any]:
     return row
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Rejects duplicate keys in a mapping; plain YAML silently keeps the last one."""
+# Digits as in JSON; YAML adds a sign, .5 and .inf or .nan, which the schema refuses by name.
+_PLAIN_NUMBER = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|nan)", re.I
+)
+
+
+class StrictLoader(yaml.SafeLoader):
+    """Rejects what YAML reads as something other than it says.
+
+    Of duplicate keys in a mapping it would keep the last one; 010 would be 8, and 1:30 would be 90
+    (YAML 1.1).
+    """
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Read a number that everyone reads alike: decimal, no leading zero, no colon."""
+        text = str(node.value)
+        if not _PLAIN_NUMBER.fullmatch(text):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"the number {text!r} is not in plain decimal notation; write it so, or quote it to"
+                " make it text",
+                node.start_mark,
+            )
+        is_integer = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Read a mapping, each key once."""
         node = super().compose_mapping_node(anchor)
         found = set()
         for key, _ in node.value:
@@ -130,6 +156,10 @@ class _StrictLoader(yaml.SafeLoader):
         return node
 
 
+for _kind in ("int", "float"):
+    StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", StrictLoader.construct_number)
+
+
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file.
 
@@ -137,7 +167,7 @@ def read_yaml(path: str | Path) -> Any:
         StudyError: the file cannot be read or is not valid YAML; names the line.
     """
     try:
-        return yaml.load(Path(path).read_text(encoding="utf-8"), _StrictLoader)
+        return yaml.load(Path(path).read_text(encoding="utf-8"), StrictLoader)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError

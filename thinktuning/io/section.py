@@ -18,6 +18,7 @@ def _scientific(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_scientific)]
+NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_scientific)]
 Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
 Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from thinktuning.io.section import Fraction, Number, Positive, Section
+from thinktuning.io.section import Fraction, NonNegative, Positive, Section
 
 
 class LoRAConfig(Section):
@@ -54,9 +54,9 @@ class TrainingConfig(Section):
         "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
     ] = "constant_with_warmup"
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    weight_decay: Number = 0.01
-    adam_beta1: Fraction = 0.9
-    adam_beta2: Fraction = 0.999
+    weight_decay: NonNegative = 0.01
+    adam_beta1: Annotated[Fraction, Field(lt=1)] = 0.9
+    adam_beta2: Annotated[Fraction, Field(lt=1)] = 0.999
     max_grad_norm: Positive = 1.0
     per_device_train_batch_size: PositiveInt
     steps_per_generation: PositiveInt = 1
@@ -66,11 +66,11 @@ class TrainingConfig(Section):
     max_prompt_length: PositiveInt
     max_completion_length: PositiveInt
     temperature: Positive = 1.0
-    top_p: Fraction = 1.0
+    top_p: Annotated[Fraction, Field(gt=0)] = 1.0
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
     epsilon: Positive = 0.2
     delta: Positive | None = 3.0
-    beta: Number = 0.0
+    beta: NonNegative = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
     bf16: bool = False
     gradient_checkpointing: bool = False
@@ -91,8 +91,8 @@ class TrainingConfig(Section):
 
     @property
     def num_rollout_batches(self) -> int:
-        """The number of rollout batches in the whole training; the last may not be used up."""
-        return -(-self.max_steps // self.optimizer_steps_per_rollout_batch)
+        """The number of rollout batches in the whole training."""
+        return self.max_steps // self.optimizer_steps_per_rollout_batch
 
     @model_validator(mode="after")
     def _batches(self) -> Self:
@@ -102,17 +102,22 @@ class TrainingConfig(Section):
                 f" is not a multiple of num_generations = {self.num_generations}: a group would be"
                 " split; change one of the three"
             )
-        uses = self.steps_per_generation * self.num_iterations
-        if uses % self.gradient_accumulation_steps:
+        if self.steps_per_generation % self.gradient_accumulation_steps:
             raise ValueError(
-                f"steps_per_generation * num_iterations = {uses} is not a multiple of"
+                f"steps_per_generation = {self.steps_per_generation} is not a multiple of"
                 f" gradient_accumulation_steps = {self.gradient_accumulation_steps}: an optimizer"
-                " step would straddle two rollout batches; change one of the three"
+                " step would straddle two rollout batches, or two passes over one (num_iterations);"
+                " change one of the two"
             )
-        if self.save_steps % self.optimizer_steps_per_rollout_batch:
-            raise ValueError(
-                f"save_steps = {self.save_steps} is not a multiple of the"
-                f" {self.optimizer_steps_per_rollout_batch} optimizer steps of a rollout batch: a"
-                " run resumed in the middle of one would not repeat the original"
-            )
+        reasons = {
+            "max_steps": "the last one would be used in part, and not recorded",
+            "save_steps": "a run resumed in the middle of one would not repeat the original",
+        }
+        steps = self.optimizer_steps_per_rollout_batch
+        for name, reason in reasons.items():
+            if (value := getattr(self, name)) % steps:
+                raise ValueError(
+                    f"{name} = {value} is not a multiple of the {steps} optimizer steps of a"
+                    f" rollout batch: {reason}; take {value - value % steps + steps}"
+                )
         return self

@@ -14,6 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.io.errors import StudyError
+from thinktuning.io.files import StrictLoader
 from thinktuning.study.jobs import ModelJob, to_json
 from thinktuning.study.reading import lay_over, parse_study, read_values
 
@@ -26,9 +27,12 @@ def with_types(override):
         return [with_types(value) for value in override]
     if not isinstance(override, str) or not override:
         return override
-    loader = yaml.SafeLoader("")
+    loader = StrictLoader("")
     tag = loader.resolve(yaml.ScalarNode, override, (True, False))
-    return loader.construct_object(yaml.ScalarNode(tag, override))
+    try:
+        return loader.construct_object(yaml.ScalarNode(tag, override))
+    except yaml.YAMLError as error:
+        raise WorkflowError(f"--config: {error}") from None
 
 
 def resources(stage):
