@@ -1,6 +1,8 @@
 """The grader's pool: verdicts, and the cost of hostile answers."""
 
 import multiprocessing
+import subprocess
+import sys
 import threading
 import time
 
@@ -119,3 +121,17 @@ def test_it_works_outside_the_main_thread(grader):
 def test_lists_of_different_lengths_are_refused(grader):
     with pytest.raises(ValueError):
         grader.grade(["7", "8"], ["7"], "number")
+
+
+def test_a_script_without_a_main_guard_is_told_what_to_do(tmp_path):
+    """Workers are spawned, and import the script: without the guard each would grade again."""
+    script = tmp_path / "script.py"
+    graded = "print(Grader().grade([r'\\frac{1}{2}'], [r'\\frac12'], 'latex'))\n"
+    script.write_text("from thinktuning.grading.grader import Grader\n\n" + graded)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert '`if __name__ == "__main__":`' in done.stderr.splitlines()[-1]
+    guarded = f'if __name__ == "__main__":\n    {graded}'
+    script.write_text("from thinktuning.grading.grader import Grader\n\n" + guarded)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.returncode == 0 and "correct" in done.stdout, done.stderr

@@ -89,6 +89,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one message and a non-zero exit code."""
     arguments = parser().parse_args()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         arguments.run(arguments)

@@ -70,7 +70,7 @@ class Grader:
 
         Raises:
             ValueError: the lengths differ, or a letter or yes/no gold answer is not one.
-            BrokenProcessPool: the workers cannot be started.
+            BrokenProcessPool: the workers do not start; a script needs a `__main__` guard.
         """
         if isinstance(kinds, str):
             kinds = [kinds] * len(answers)
@@ -108,7 +108,10 @@ def _await(future: ProcessFuture[bool], answer: str | None) -> Verdict:
         case TimeoutError():
             return Verdict.timeout
         case BrokenProcessPool() as broken:
-            raise broken
+            raise BrokenProcessPool(
+                "the grader's worker processes do not start. Each imports the script that uses the"
+                ' grader, so a script has to do its work under `if __name__ == "__main__":`'
+            ) from broken
         case error:
             logger.warning("The verifier failed on the answer %.80r: %r", answer, error)
             return Verdict.error
