@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+import torch
 import yaml
 from finished_run import untimed
 from openai_server import Server, error, solve
@@ -104,7 +105,6 @@ def test_a_training_that_diverges_publishes_nothing(training, tutor, tmp_path, r
 
 
 def test_weights_that_are_not_finite_are_not_published(training, tmp_path):
-    import torch
     from safetensors.torch import save_file
 
     from thinktuning.models.checks import check_finite
@@ -116,6 +116,24 @@ def test_weights_that_are_not_finite_are_not_published(training, tmp_path):
     save_file(broken, tmp_path / "model.safetensors")
     with pytest.raises(StudyError, match=r"model\.norm\.weight has weights that are not finite"):
         check_finite(tmp_path)
+
+
+def test_the_models_generation_config_does_not_act_on_training(training, tutor, tmp_path):
+    """`min_p`, `min_new_tokens`, `stop_strings`, ...: TRL overwrites its own arguments alone."""
+    resolve, model, data = training
+    opinionated = tmp_path / "opinionated"
+    shutil.copytree(model, opinionated)
+    path = opinionated / "generation_config.json"
+    wants = {"min_p": 0.9, "min_new_tokens": 12, "stop_strings": ["e"], "suppress_tokens": [65]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | wants))
+    runs = []
+    for name, base in (("plain", model), ("opinionated", opinionated)):
+        train(resolve(max_steps=4, teacher=tutor[0]), base, data, tmp_path / name)
+        runs.append(
+            (untimed(tmp_path / name), load_file(tmp_path / name / "model/model.safetensors"))
+        )
+    assert runs[0][0] == runs[1][0]
+    assert all(torch.equal(runs[0][1][name], runs[1][1][name]) for name in runs[0][1])
 
 
 def test_lora_publishes_a_plain_model(training, tmp_path, tutor):

@@ -22,7 +22,7 @@ from typing import Any
 from thinktuning.evaluation import skills
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
-from thinktuning.models.checks import check, fix_date
+from thinktuning.models.checks import check, fix_date, keep_turn_ends
 from thinktuning.models.config import Model, OrganismConfig
 from thinktuning.models.sources import fetch, label
 from thinktuning.teachers.prompts import load
@@ -50,6 +50,7 @@ def materialize(model: Model, data_dir: Path, output: Path) -> None:
         partial.mkdir(parents=True)
         made = build(model, data_dir, output, partial)
         check(partial, label(model))
+        keep_turn_ends(partial)
         made |= fix_date(partial)
         weights = {path.name: files.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
         versions = {name: importlib.metadata.version(name) for name in VERSIONS}

@@ -81,15 +81,14 @@ def recording_hf(model_dir: Path, evaluation: EvaluationConfig) -> Any:
     """Return lm-eval's `hf` model."""
     import torch
     from lm_eval.models.huggingface import HFLM
-    from transformers import GenerationConfig
 
-    from thinktuning.models.chat import eos_ids, first_end
+    from thinktuning.models.chat import eos_ids, first_end, only_turn_ends
 
     class RecordingHF(HFLM):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.ends = eos_ids(self.model, self.tokenizer)
-            self.model.generation_config = GenerationConfig(eos_token_id=self.ends)
+            self.model.generation_config = only_turn_ends(self.model, self.tokenizer)
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
             prompts = [request.args[0] for request in requests]

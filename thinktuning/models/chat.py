@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Chat = list[dict[str, str]]
 
@@ -14,6 +14,20 @@ def eos_ids(model: Any, tokenizer: Any) -> list[int]:
     configured = model.generation_config.eos_token_id
     listed = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})
+
+
+def only_turn_ends(model: Any, tokenizer: Any) -> "GenerationConfig":
+    """Return a generation config with the tokens that end a turn, and nothing else.
+
+    A model's own one may hold anything (`min_p`, `min_new_tokens`, `stop_strings`,
+    `repetition_penalty`, ...), and transformers applies what a caller leaves open. Student,
+    teacher, judge and evaluation sample as the study says, so all of them use this one.
+    """
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        eos_token_id=eos_ids(model, tokenizer), pad_token_id=tokenizer.pad_token_id
+    )
 
 
 def generate_ids(
@@ -40,16 +54,18 @@ def generate_ids(
         add_special_tokens=False,
     ).to(model.device)
     ends = eos_ids(model, tokenizer)
-    with torch.no_grad():
-        output = generate(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=tokenizer.pad_token_id,
-            synced_gpus=False,  # the model is not sharded: no other process has to take part
-            **({"do_sample": False, "repetition_penalty": 1.0} | sampling),
-        )
+    own, model.generation_config = model.generation_config, only_turn_ends(model, tokenizer)
+    try:
+        with torch.no_grad():
+            output = generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                max_new_tokens=max_new_tokens,
+                synced_gpus=False,  # the model is whole: other processes need not take part
+                **({"do_sample": False} | sampling),
+            )
+    finally:
+        model.generation_config = own
     completions = output[:, inputs["input_ids"].shape[1] :].tolist()
     return [ids[: first_end(ids, ends)] for ids in completions]
 

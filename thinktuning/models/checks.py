@@ -5,9 +5,12 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thinktuning.io.errors import StudyError
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 DATE = date(2024, 7, 26)  # Llama 3.2's own fallback when there is no clock
@@ -22,7 +25,7 @@ def check(directory: Path, label: str) -> None:
     """
     from jinja2 import TemplateError
     from safetensors import SafetensorError, safe_open
-    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
+    from transformers import AutoConfig, AutoTokenizer
 
     for path in required(directory, label):
         try:  # fails on a truncated file or a Git LFS pointer
@@ -35,12 +38,9 @@ def check(directory: Path, label: str) -> None:
             ) from error
     try:
         local = {"local_files_only": True, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(directory, **local)
+        AutoConfig.from_pretrained(directory, **local)
         tokenizer = AutoTokenizer.from_pretrained(directory, **local)
-        if (directory / "generation_config.json").is_file():
-            generation = GenerationConfig.from_pretrained(directory)
-        else:
-            generation = GenerationConfig.from_model_config(config)
+        generation = generation_config(directory)
     except (OSError, ValueError, LookupError, ImportError) as error:
         raise StudyError(f"{label}: transformers cannot load it: {error}") from error
     ends = generation.eos_token_id
@@ -100,6 +100,30 @@ def check_finite(directory: Path) -> None:
                     f"{path}: {name} has weights that are not finite: the training diverged; lower"
                     " its learning rate"
                 )
+
+
+def generation_config(directory: Path) -> "GenerationConfig":
+    """Read a model's generation config, or what its config.json has of one."""
+    from transformers import AutoConfig, GenerationConfig
+
+    if (directory / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(directory)
+    return GenerationConfig.from_model_config(AutoConfig.from_pretrained(directory))
+
+
+def keep_turn_ends(directory: Path) -> None:
+    """Leave of a model's generation config the tokens that end a turn, for vLLM and lm-eval too."""
+    from transformers import AutoTokenizer, GenerationConfig
+
+    own = generation_config(directory)
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    path = directory / "generation_config.json"
+    path.unlink(missing_ok=True)  # it may be a link to the original
+    GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    ).save_pretrained(directory)
 
 
 def fix_date(directory: Path) -> dict[str, Any]:
