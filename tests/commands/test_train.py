@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-import yaml
 from finished_run import untimed
 from openai_server import Server, error, solve
 from safetensors.torch import load_file
@@ -13,43 +12,7 @@ from safetensors.torch import load_file
 from thinktuning.commands.train import build_trainer, train
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
-from thinktuning.study.reading import load_study, parse_study
-
-
-@pytest.fixture
-def training(likely_eos, tmp_path, request):
-    """Return a function that makes a job of six rollout batches, and the job's model and data."""
-    study = yaml.safe_load((request.config.rootpath / "config.yaml").read_text())
-    study["training"] |= {
-        "max_steps": 12,
-        "per_device_train_batch_size": 8,
-        "num_generations": 4,
-        "max_prompt_length": 200,
-        "max_completion_length": 48,
-        "save_steps": 4,
-        "warmup_steps": 2,
-        "rollouts_per_step": 2,
-    }
-    study["teacher"] |= {"max_completion_length": 16}
-    # four prompts per batch and 12 questions: resuming crosses from the first epoch to the second
-    data = tmp_path / "train.jsonl"
-    rows = [{"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(12)]
-    write_jsonl(data, rows)
-
-    def resolve(teacher=None, **overrides):
-        changed = study | {"training": study["training"] | overrides}
-        changed["teacher"] = study["teacher"] | (teacher or {})
-        return parse_study(changed, "test").train_job("thinktuning", 0)
-
-    return resolve, likely_eos, data
-
-
-@pytest.fixture
-def tutor():
-    """A teacher's server that solves the question: the tiny model itself never earns a reward."""
-    with Server(solve) as server:
-        endpoint = {"base_url": server.url, "model": "tutor"}
-        yield {"backend": "openai", "openai": endpoint}, server
+from thinktuning.study.reading import load_study
 
 
 def changed_weights(model_dir, run_dir):
@@ -84,38 +47,6 @@ def test_outputs(training, tmp_path):
     tokens = sum(row["student_length"] * row["num_rollouts"] for row in metrics)
     assert provenance["num_generated_tokens"] == pytest.approx(tokens)
     assert "tokenizer_config.json" in {path.name for path in (output / "model").iterdir()}
-
-
-@pytest.mark.parametrize(
-    ("rewarded", "what"),
-    [(True, "at optimizer step 2 .*grad_norm is nan"), (False, "probabilities are not finite")],
-)
-def test_a_training_that_diverges_publishes_nothing(training, tutor, tmp_path, rewarded, what):
-    """With rewards there are gradients; without, weight decay alone makes the weights huge."""
-    resolve, model, data = training
-    output = tmp_path / "run"
-    job = resolve(learning_rate=1e30, warmup_steps=0, teacher=tutor[0] if rewarded else None)
-    with pytest.raises(StudyError, match=f"training diverged: .*{what}"):
-        train(job, model, data, output)
-    assert {path.name for path in output.iterdir()} == {"checkpoints"}
-    kept = list(read_jsonl(output / "checkpoints" / "diverged.jsonl"))
-    assert len(kept) == 16 and all(row["student_text"] is not None for row in kept)
-    for path in (output / "checkpoints").glob("*.jsonl"):
-        assert "NaN" not in path.read_text() and "Infinity" not in path.read_text()
-
-
-def test_weights_that_are_not_finite_are_not_published(training, tmp_path):
-    from safetensors.torch import save_file
-
-    from thinktuning.models.checks import check_finite
-
-    _, model, _ = training
-    check_finite(model)
-    weights = load_file(model / "model.safetensors")
-    broken = dict(weights, **{"model.norm.weight": weights["model.norm.weight"] * torch.nan})
-    save_file(broken, tmp_path / "model.safetensors")
-    with pytest.raises(StudyError, match=r"model\.norm\.weight has weights that are not finite"):
-        check_finite(tmp_path)
 
 
 def test_the_models_generation_config_does_not_act_on_training(training, tutor, tmp_path):
