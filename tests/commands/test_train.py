@@ -2,17 +2,20 @@
 
 import json
 import shutil
+from dataclasses import fields
 
 import pytest
 import torch
 from finished_run import untimed
 from openai_server import Server, error, solve
 from safetensors.torch import load_file
+from trl import GRPOConfig
 
 from thinktuning.commands.train import build_trainer, train
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
 from thinktuning.study.reading import load_study
+from thinktuning.study.training import VLLMConfig
 
 
 def changed_weights(model_dir, run_dir):
@@ -246,3 +249,10 @@ def test_a_rollout_server_that_is_down_is_reported(monkeypatch, tmp_path, reques
     rows = [{"prompt": "1 + 1 =", "question": "1 + 1 =", "answer": "2"}]
     with pytest.raises(StudyError, match=r"training.vllm.server_base_url: .* can't be reached"):
         build_trainer(job, None, None, rows, None, None, tmp_path)
+
+
+def test_what_a_study_leaves_open_of_vllm_is_trls_default():
+    """Only the keys that a study changes are passed on, so the defaults must agree."""
+    ours = {f"vllm_{name}": value for name, value in VLLMConfig().model_dump().items()}
+    theirs = {option.name: option.default for option in fields(GRPOConfig)}
+    assert {name: theirs[name] for name in ours} == ours

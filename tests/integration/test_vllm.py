@@ -117,6 +117,29 @@ def test_training_with_rollouts_from_vllm_and_feedback(
     assert all(row["text"].startswith(row["student_text"]) for row in taught)
 
 
+def test_the_correction_can_be_off(likely_eos, data, tmp_path, study, monkeypatch):
+    """As in the released recipe: no token is weighted by how unlike vLLM sampled it."""
+    batches = []
+    score = ThinkTuningTrainer._generate_and_score_completions
+
+    def recorded(trainer, inputs):
+        batches.append(score(trainer, inputs))
+        return batches[-1]
+
+    monkeypatch.setattr(ThinkTuningTrainer, "_generate_and_score_completions", recorded)
+    study["training"]["vllm"] |= {"importance_sampling_correction": False}
+    with Server(solve) as server:
+        study["teacher"] |= {"backend": "openai", "max_completion_length": 16}
+        study["teacher"]["openai"] = {"base_url": server.url, "model": "tutor"}
+        job = parse_study(study, "test").train_job("thinktuning", 0)
+        train(job, likely_eos, data, tmp_path / "run")
+    metrics = list(read_jsonl(tmp_path / "run/metrics.jsonl"))
+    assert metrics[0]["num_taught"] > 0
+    assert all(math.isfinite(row["loss"]) and row["grad_norm"] > 0 for row in metrics[:1])
+    assert not any("importance_sampling_ratio" in batch for batch in batches)
+    assert not any(name.startswith("sampling/") for row in metrics for name in row)
+
+
 def test_training_seeds_sample_differently(lively, tmp_path, study):
     """Although the engine resets the seed of the process that starts it."""
     data = tmp_path / "questions.jsonl"

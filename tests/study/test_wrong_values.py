@@ -92,6 +92,16 @@ from thinktuning.study.reading import load_study, parse_study
         ("training.max_steps", 1, "training: max_steps = 1 is not a multiple of the 2 optimizer"),
         ("training.beta", -0.1, "training.beta: Input should be greater than or equal to 0"),
         ("training.weight_decay", -1, "training.weight_decay: Input should be greater than or eq"),
+        (
+            "methods.grpo.training",
+            {"top_p": 0.9, "vllm": {"mode": "colocate"}},
+            "methods.grpo.training: top_p = 0.9 with vllm.importance_sampling_correction: vLLM's",
+        ),
+        (
+            "training.vllm",
+            {"importance_sampling_mode": "token"},
+            "training.vllm.importance_sampling_mode: Input should be 'token_truncate'",
+        ),
         ("training.top_p", 0, "training.top_p: Input should be greater than 0"),
         ("training.adam_beta2", 1, "training.adam_beta2: Input should be less than 1"),
         (

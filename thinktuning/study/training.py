@@ -30,6 +30,11 @@ class VLLMConfig(Section):
     max_model_length: PositiveInt | None = None  # default: prompt + completion
     enable_sleep_mode: bool = False
     importance_sampling_correction: bool = True
+    importance_sampling_mode: Literal[
+        "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
+    ] = "sequence_mask"
+    importance_sampling_clip_max: Positive | None = 3.0
+    importance_sampling_clip_min: Positive | None = None
 
     @model_validator(mode="after")
     def _server(self) -> Self:
@@ -93,6 +98,17 @@ class TrainingConfig(Section):
     def num_rollout_batches(self) -> int:
         """The number of rollout batches in the whole training."""
         return self.max_steps // self.optimizer_steps_per_rollout_batch
+
+    @model_validator(mode="after")
+    def _correction(self) -> Self:
+        if self.vllm and self.vllm.importance_sampling_correction and self.top_p < 1:
+            raise ValueError(
+                f"top_p = {self.top_p} with vllm.importance_sampling_correction: vLLM's"
+                " log-probabilities are those of the truncated distribution, the trainer's are not"
+                " (TRL #7269), so the correction would be wrong; set top_p to 1, or the correction"
+                " to false"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batches(self) -> Self:
