@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,8 @@ def check(directory: Path, label: str) -> None:
 
     Raises:
         StudyError: the config, complete safetensors, the tokenizer or its EOS token is missing, or
-            the chat template cannot render a system turn, which the teacher's chats have.
+            the chat template loses a turn (the teacher's chats have one of the system).
     """
-    from jinja2 import TemplateError
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig, AutoTokenizer
 
@@ -53,13 +52,54 @@ def check(directory: Path, label: str) -> None:
         )
     if not tokenizer.chat_template:
         raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
+    check_template(tokenizer, ends if isinstance(ends, list) else [ends], label)
+
+
+def check_template(tokenizer: Any, ends: Sequence[int], label: str) -> None:
+    """Check that a chat template carries what is said, and ends what the model says.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        ends: the tokens that end a turn.
+        label: how to name the model in messages.
+
+    Raises:
+        StudyError: a turn is missing, changed or out of order; there is nothing to open the
+            assistant's turn; or it does not end in a token that ends a turn.
+    """
+    from jinja2 import TemplateError
+
     roles = ["system", "user", "assistant", "user"]
+    said = ["You are Ada.", "What is 17 + 4?", "It is 21.", "And 21 + 9?"]
+    turns = [{"role": r, "content": text} for r, text in zip(roles, said, strict=True)]
+    wrong = f"{label}: its chat template"
     try:
-        tokenizer.apply_chat_template(
-            [{"role": role, "content": "4"} for role in roles], add_generation_prompt=True
-        )
+        chat = tokenizer.apply_chat_template(turns, tokenize=False)
+        asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        answered = tokenizer.apply_chat_template(turns[1:3], tokenize=False)
     except (TemplateError, ValueError, TypeError) as error:
-        raise StudyError(f"{label}: its chat template does not render {roles}: {error}") from error
+        raise StudyError(f"{wrong} does not render {roles}: {error}") from error
+    place = 0
+    for role, text in zip(roles, said, strict=True):
+        place = chat.find(text, place)
+        if place < 0:
+            raise StudyError(
+                f"{wrong} loses or reorders a turn of the {role}: {text!r} is not where it should"
+                f" be in {chat!r}; correct chat_template.jinja"
+            )
+        place += len(text)
+    if asked == chat:
+        raise StudyError(
+            f"{wrong} has no generation prompt: with and without add_generation_prompt it gives"
+            f" {chat!r}, so that the model would go on with the user's turn; correct it"
+        )
+    after = tokenizer(answered[answered.rfind(said[2]) + len(said[2]) :], add_special_tokens=False)
+    if not set(after["input_ids"]) & set(ends):
+        raise StudyError(
+            f"{wrong} does not end the assistant's turn with a token that ends generation,"
+            f" {tokenizer.convert_ids_to_tokens(list(ends))}: {answered!r}; add the token that it"
+            " writes to eos_token_id in generation_config.json, or correct the template"
+        )
 
 
 def required(directory: Path, label: str) -> Iterator[Path]:
