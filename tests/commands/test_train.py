@@ -85,6 +85,24 @@ def test_lora_publishes_a_plain_model(training, tmp_path, tutor):
     AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
 
 
+@pytest.mark.parametrize("modules", [["q_proj", "lm_head"], ["embed_tokens"], ".*(lm_head|q_proj)"])
+def test_an_adapter_on_tied_embeddings_is_refused(training, tiny_model_dir, tmp_path, modules):
+    resolve, _, data = training
+    job = resolve(lora={"r": 4, "target_modules": modules})
+    with pytest.raises(StudyError, match=r"target_modules: (lm_head|model\.embed_tokens) is tied"):
+        train(job, tiny_model_dir, data, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_an_adapter_elsewhere_trains_a_model_with_tied_embeddings(
+    training, tiny_model_dir, tmp_path
+):
+    resolve, _, data = training
+    lora = {"r": 4, "target_modules": ["q_proj"]}
+    train(resolve(lora=lora, max_steps=2, save_steps=2), tiny_model_dir, data, tmp_path / "run")
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
 def test_a_teacher_with_its_own_model(training, tmp_path):
     """With the base model's weights it is the same teacher as `self`."""
     resolve, model, data = training

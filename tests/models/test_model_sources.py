@@ -110,6 +110,15 @@ def damage_index(directory: Path) -> None:
         (damage_index, r"has no model-2\.safetensors"),
         (lambda d: edit(d / "config.json", model_type="nonesuch"), "cannot load it: .*nonesuch"),
         (lambda d: edit(d / "generation_config.json", eos_token_id=None), "config's is None"),
+        (lambda d: (d / "adapter_config.json").write_text("{}"), "has an adapter"),
+        (
+            lambda d: (d / "model.safetensors.index.json").write_text("{}"),
+            "index.json is not an index of weights",
+        ),
+        (
+            lambda d: (d / "model.safetensors.index.json").write_text("<html>"),
+            "index.json is not an index of weights",
+        ),
         (lambda d: edit(d / "generation_config.json", eos_token_id=[7]), r"config's is \[7\]"),
     ],
 )

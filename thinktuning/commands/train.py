@@ -27,6 +27,7 @@ from thinktuning.io.files import read_jsonl, sha256, write_text_atomic
 from thinktuning.models.chat import only_turn_ends
 from thinktuning.models.checks import check, check_finite
 from thinktuning.planning.limits import (
+    check_adapter,
     check_context,
     check_gpus,
     check_teacher_context,
@@ -83,6 +84,7 @@ def train(
     started = time.perf_counter()
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
     model.generation_config = only_turn_ends(model, tokenizer)
+    check_adapter(job, model)
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
         keep_loss_in_float32(trainer)

@@ -103,11 +103,17 @@ def check_template(tokenizer: Any, ends: Sequence[int], label: str) -> None:
 
 
 def required(directory: Path, label: str) -> Iterator[Path]:
-    """Check that a model's files exist; yield those with weights.
+    """Check that a model's files exist, and no adapter beside them; yield those with weights.
 
     Raises:
-        StudyError: a file is missing.
+        StudyError: a file is missing, or should not be there.
     """
+    if (directory / "adapter_config.json").is_file():
+        raise StudyError(
+            f"{label}: has an adapter (adapter_config.json), which transformers applies to whatever"
+            " weights are beside it, merged ones too; merge it (peft's merge_and_unload), save the"
+            " model, and leave the adapter_* files out"
+        )
     if not (directory / "config.json").is_file():
         raise StudyError(f"{label}: has no config.json, so it is not a transformers model")
     if not any((directory / name).is_file() for name in TOKENIZER_FILES):
@@ -117,7 +123,12 @@ def required(directory: Path, label: str) -> Iterator[Path]:
     index = directory / "model.safetensors.index.json"
     names = {"model.safetensors"}
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            raise StudyError(
+                f"{label}: {index.name} is not an index of weights ({error!r}); download it again"
+            ) from error
     for name in sorted(names):
         if not (directory / name).is_file():
             fix = "load the model with transformers and save it with save_pretrained"

@@ -3,6 +3,7 @@
 A study that does not fit is refused; nothing is truncated.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,32 @@ def checked_prompts(
         {"prompt": chat, "question": row["question"], "answer": row["answer"]}
         for chat, row in zip(chats, rows, strict=True)
     ]
+
+
+def check_adapter(job: TrainJob, model: Any) -> None:
+    """Refuse a LoRA adapter on embeddings that the head shares.
+
+    Merging changes the one tensor that both use, so that the published model is not the trained
+    one.
+    """
+    lora = job.training.lora
+    if lora is None or lora.target_modules == "all-linear" or not model.config.tie_word_embeddings:
+        return
+    shared = (model.get_input_embeddings(), model.get_output_embeddings())
+    for name, module in model.named_modules():
+        if any(module is each for each in shared) and targets(lora.target_modules, name):
+            raise StudyError(
+                f"training.lora.target_modules: {name} is tied to the model's"
+                " other embedding (tie_word_embeddings), and merging the adapter would change both;"
+                " leave it out, or take a model that does not tie them"
+            )
+
+
+def targets(modules: str | list[str], name: str) -> bool:
+    """Tell whether PEFT's `target_modules` name a module: a regular expression, or endings."""
+    if isinstance(modules, str):
+        return re.fullmatch(modules, name) is not None
+    return any(name == each or name.endswith(f".{each}") for each in modules)
 
 
 def check_context(job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, config: Any) -> None:
