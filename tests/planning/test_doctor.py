@@ -1,5 +1,6 @@
 """The doctor on other machines: packages, vLLM, DeepSpeed, GPUs."""
 
+import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -121,3 +122,19 @@ def test_gpu_memory_must_be_free_for_vllm(monkeypatch):
     assert found.status == "problem" and "training.vllm.gpu_memory_utilization = 0.5" in found.fix
     found = by_check(doctor.gpus(default_study(evaluation={"backend": "vllm"})))["GPU 0"]
     assert "evaluation.model_args.gpu_memory_utilization = 0.92" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("570.86.15", True), ("580.65.06", False), ("not found", False)]
+)
+def test_a_driver_that_is_too_old_is_named(monkeypatch, tmp_path, version, old):
+    """torch for CUDA 13 then finds no GPU, and says no more."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\necho {version}\n")
+    program.chmod(0o755)
+    fake_gpus(monkeypatch)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    (finding,) = [each for each in doctor.gpus(None) if each.check == "CUDA"]
+    assert finding.status == "warning"
+    assert (f"the driver is {version}" in finding.found) == old
+    assert ("update the driver to 580 or newer" in finding.fix) == old

@@ -5,6 +5,7 @@ models, questions and servers are checked in `requirements`. Nothing is download
 """
 
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 VLLM_SHARE = 0.92  # of a GPU's memory: vLLM's default (vllm.config.CacheConfig)
 NAMED = ("torch", "transformers", "trl", "lm-eval")  # packages with a row of their own
 INSTALL_TORCH = "install torch for this machine's CUDA (docs/gpu.md)"
+DRIVERS = {"12": 525, "13": 580}  # CUDA -> the oldest driver that runs it
 INSTALL_VLLM = "create an environment from requirements-vllm.lock (docs/gpu.md)"
 STYLES = {"ok": "green", "warning": "yellow", "problem": "red"}
 Status = Literal["ok", "warning", "problem"]
@@ -183,6 +185,10 @@ def gpus(study: Study | None) -> Iterator[Finding]:
     if cuda:
         found = f"torch is built for CUDA {cuda} but finds no GPU"
         fix = "run this on a node with GPUs, e.g. with srun --gpus=1; check nvidia-smi"
+        needed, driver = DRIVERS.get(cuda.split(".")[0], 0), driver_version()
+        if driver and int(driver.split(".")[0]) < needed:
+            found = f"torch is built for CUDA {cuda}, and the driver is {driver}"
+            fix = f"update the driver to {needed} or newer, or {INSTALL_TORCH}"
     elif shutil.which("nvidia-smi"):
         found, fix = "there is an NVIDIA driver, but torch is a CPU build", INSTALL_TORCH
     else:
@@ -193,6 +199,17 @@ def gpus(study: Study | None) -> Iterator[Finding]:
         yield Finding("CUDA", "warning", found, fix)
     else:
         yield Finding("CUDA", "ok", f"{found}: everything runs on the CPU")
+
+
+def driver_version() -> str | None:
+    """Return the version of the NVIDIA driver, None without one."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    versions = re.findall(r"^\d+\.[\d.]+$", done.stdout, re.M)
+    return versions[0] if versions else None
 
 
 def _gpu(index: int, study: Study | None) -> Finding:
