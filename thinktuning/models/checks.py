@@ -43,16 +43,15 @@ def check(directory: Path, label: str) -> None:
     except (OSError, ValueError, LookupError, ImportError) as error:
         raise StudyError(f"{label}: transformers cannot load it: {error}") from error
     ends = generation.eos_token_id
-    if tokenizer.eos_token_id is None or tokenizer.eos_token_id not in (
-        ends if isinstance(ends, list) else [ends]
-    ):
+    listed = ends if isinstance(ends, list) else [ends]
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id not in listed:
         raise StudyError(
             f"{label}: the tokenizer's EOS token is {tokenizer.eos_token_id}, the generation"
             f" config's is {ends}; add the tokenizer's to eos_token_id in generation_config.json"
         )
     if not tokenizer.chat_template:
         raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
-    check_template(tokenizer, ends if isinstance(ends, list) else [ends], label)
+    check_template(tokenizer, listed, label)
 
 
 def check_template(tokenizer: Any, ends: Sequence[int], label: str) -> None:
