@@ -23,7 +23,7 @@ def batch():
         eos_token_ids=[ord("E")],
         max_completion_length=6,
         decode=lambda completions: [bytes(ids).decode().rstrip("E") for ids in completions],
-        encode=lambda text: list(text.encode()),
+        extend=lambda ids, text: list(text.encode()),
         grade=lambda completions: [float(len(ids)) for ids in completions],
     )
     batch.sampled([list(b"abE"), list(b"cE")], [[-0.1, -0.2, -0.3], [-0.4, -0.5]])

@@ -30,7 +30,7 @@ def batch_of(lessons: dict[int, Lesson], num_rows: int) -> RolloutBatch:
         eos_token_ids=[2],
         max_completion_length=6,
         decode=lambda completions: ["" for _ in completions],
-        encode=lambda text: [7, 8],
+        extend=lambda ids, text: [7, 8],
         grade=lambda completions: [0.0 for _ in completions],
     )
     batch.lessons = lessons

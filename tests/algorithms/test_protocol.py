@@ -91,7 +91,7 @@ class Replace(Algorithm[ReplaceConfig]):
         self.batches.append(batch)
         for i in range(len(batch.rows)):
             text = TEXTS[i % batch.num_generations]
-            batch.replace(i, [*batch.encode(text), batch.eos_token_ids[0]], start=0)
+            batch.replace(i, [*batch.extend([], text), batch.eos_token_ids[0]], start=0)
         batch.metrics["num_replaced"] = len(batch.rows)
 
     def loss_inputs(self, batch, output):

@@ -20,8 +20,8 @@ SAMPLES = "eval/method/seed0/sums/samples.jsonl"
         (SAMPLES, lambda text: text.replace('"first_correct"', '"first"'), "without first_correct"),
         (SAMPLES, lambda text: "", "rows without id"),
         (SAMPLES, lambda text: text + "{", "is not valid JSON"),
-        ("eval/base/seed0/sums/results.json", lambda text: "{}", "has no wall_seconds"),
-        ("runs/method/seed0/provenance.json", lambda text: "{}", "has no wall_seconds"),
+        ("eval/base/seed0/sums/results.json", lambda text: "{}", "has no inputs"),
+        ("runs/method/seed0/provenance.json", lambda text: "{}", "has no inputs"),
         ("runs/method/seed0/metrics.jsonl", lambda text: '{"step": 1}', "without rollout_batch"),
     ],
 )

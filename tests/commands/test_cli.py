@@ -15,6 +15,7 @@ from thinktuning.study.reading import load_study
 ROOT = Path(__file__).parents[2]
 STAGES = {
     "data": ["config", "output"],
+    "exemplars": ["config", "data", "output"],
     "model": ["config", "data", "output"],
     "warmup": ["config", "model", "data", "output"],
     "train": ["config", "model", "data", "output"],

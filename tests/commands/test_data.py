@@ -2,16 +2,14 @@
 
 import json
 import os
-from types import SimpleNamespace
 
 import pytest
 
-from thinktuning.commands.data import prepare
+from thinktuning.commands.data import exemplars, prepare
 from thinktuning.data.config import ReasoningGymConfig
-from thinktuning.data.sources import load_rows
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
-from thinktuning.study.jobs import DataJob
+from thinktuning.study.jobs import DataJob, ExemplarsJob
 
 SUMS = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
 
@@ -27,7 +25,6 @@ def data_job(train, task, **settings) -> DataJob:
         {
             "data": {"train": train.model_dump(), **settings},
             "tasks": {"sums": {"data": task.model_dump(), "answer_kind": "number"}},
-            "teacher_prompts": [],
         }
     )
 
@@ -58,18 +55,30 @@ def test_prepare_writes_rows_and_a_report(tmp_path):
     assert os.listdir(tmp_path / "eval") == ["sums.jsonl"]
 
 
-def test_prepare_writes_nothing_when_it_fails(tmp_path, monkeypatch):
+def test_prepare_writes_nothing_when_it_fails(tmp_path):
     train, task = gym(size=5, **SUMS), gym(size=5, seed=3, **SUMS)
     with pytest.raises(StudyError, match="2 training questions are evaluation questions"):
         prepare(data_job(train, task, on_contamination="fail"), tmp_path)
     with pytest.raises(StudyError, match="no question is left: of 5, 0 are duplicates, 5 are"):
         prepare(data_job(train, train, on_contamination="drop"), tmp_path)
-    question = load_rows(task, "number", "t", "tasks.t.data")[0]["question"]
-    exemplars = [SimpleNamespace(question=question)]
-    monkeypatch.setattr(
-        "thinktuning.commands.data.load", lambda name: SimpleNamespace(exemplars=exemplars)
-    )
-    job = data_job(gym(size=2, **SUMS), task).model_copy(update={"teacher_prompts": ["mine"]})
-    with pytest.raises(StudyError, match=r"teacher\.prompt: mine shows the teacher"):
-        prepare(job, tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_exemplars_that_are_evaluation_questions_are_refused(tmp_path):
+    train, task = gym(size=40, **SUMS), gym(size=5, seed=100, **SUMS)
+    prepare(data_job(train, task), tmp_path)
+    output = tmp_path / "exemplars.json"
+    job = ExemplarsJob(teacher_prompts=["paper"], ngram=8, max_ngram_count=10)
+    exemplars(job, tmp_path, output)
+    assert json.loads(output.read_text()) == {"checked": {"paper": 8}}
+    asked = next(files.read_jsonl(tmp_path / "eval/sums.jsonl"))["question"]
+    example = {"behavior": "self_conflict", "question": asked, "response": "7", "feedback": "No."}
+    prompt = tmp_path / "mine.yaml"
+    prompt.write_text(
+        json.dumps({"system": "S", "user": "{question} {response}", "exemplars": [example]})
+    )
+    output.unlink()
+    mine = job.model_copy(update={"teacher_prompts": [str(prompt)]})
+    with pytest.raises(StudyError, match=r"teacher\.prompt: .*mine\.yaml shows the teacher"):
+        exemplars(mine, tmp_path, output)
+    assert not output.exists()

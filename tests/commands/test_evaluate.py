@@ -144,7 +144,8 @@ def test_the_summary_aggregates_the_rows(sampled):
     assert results["truncation_rate"] == pytest.approx(fmean(truncated))
     # a model with random weights boxes nothing
     assert (results["mean"], results["no_answer_rate"], results["error_rate"]) == (0, 1, 0)
-    assert results["prompt"] == {"system": PROMPT.system, "suffix": PROMPT.suffix}
+    prompt = {"system": PROMPT.system, "suffix": PROMPT.suffix, "chat_template_kwargs": {}}
+    assert results["prompt"] == prompt
     assert results["sampling"]["temperature"] == 1.0
     assert (results["method"], results["task"], results["seed"]) == ("zero_shot", "chain_sum", None)
     assert results["lm_eval"] == "thinktuning_chain_sum"
@@ -208,4 +209,4 @@ def test_a_prompt_that_leaves_no_room_for_the_answer_is_refused(data, model_dir,
         evaluate(evaluate_job(max_gen_toks=room + 1), model_dir, data, tmp_path / "output")
     assert not (tmp_path / "output").exists()
     lm = recording_model(model_dir, evaluation())
-    stage.check_lengths(evaluate_job(max_gen_toks=room), list(read_jsonl(data)), lm, data)
+    stage.checked_prompts(evaluate_job(max_gen_toks=room), list(read_jsonl(data)), lm, data)

@@ -209,12 +209,14 @@ def test_an_interrupted_run_reproduces_the_uninterrupted_one(
 
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path):
-    from thinktuning.commands.train import fingerprint, prepare_checkpoints
+    from thinktuning.commands.inputs import fingerprint
+    from thinktuning.commands.train import prepare_checkpoints
 
-    resolve, model, data = training
+    resolve, _, _ = training
     directory = tmp_path / "checkpoints"
-    one = fingerprint(resolve(), [model], data)
-    other = fingerprint(resolve(learning_rate=1e-5), [model], data)
+    one = fingerprint(resolve(), {"model": "a", "data": "b"})
+    assert fingerprint(resolve(), {"model": "a", "data": "c"}) != one
+    other = fingerprint(resolve(learning_rate=1e-5), {"model": "a", "data": "b"})
     assert prepare_checkpoints(directory, one) is None
     saved = directory / "checkpoint-4"
     saved.mkdir()

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from evaluate_job import evaluation
+from pydantic import ValidationError
 from transformers import AutoTokenizer
 
 from thinktuning.data.config import PromptConfig
 from thinktuning.data.prompt import student_chat
+from thinktuning.evaluation.config import EvaluationConfig
 from thinktuning.evaluation.lm import recording_model
 from thinktuning.io.errors import StudyError
 
@@ -27,10 +29,11 @@ def test_only_the_chat_template_writes_special_tokens(tiny_model_dir, tmp_path):
     assert tokenizer("7")["input_ids"] == [256, tokenizer.convert_tokens_to_ids("7")]
     chat = student_chat("7", PromptConfig())
     rendered = tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-    ids, _ = recording_model(directory, evaluation()).tok_batch_encode([rendered])
-    assert ids.tolist() == [
-        tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
-    ]
+    lm = recording_model(directory, evaluation())
+    assert lm.apply_chat_template(chat) == rendered
+    assert lm.prompt_ids == {
+        rendered: tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    }
 
 
 def test_vllm_that_is_not_installed_is_refused(tiny_model_dir):
@@ -41,8 +44,28 @@ def test_vllm_that_is_not_installed_is_refused(tiny_model_dir):
         recording_model(tiny_model_dir, changed)
 
 
-def test_removing_thoughts_from_answers_is_refused(tiny_model_dir):
-    """The recorded length would be that of another text."""
-    changed = evaluation().model_copy(update={"model_args": {"think_end_token": "</think>"}})
-    with pytest.raises(StudyError, match=r"evaluation\.model_args\.think_end_token: .*remove it"):
-        recording_model(tiny_model_dir, changed)
+@pytest.mark.parametrize(
+    ("backend", "refused"),
+    [
+        ("hf", {"enable_thinking": False}),
+        ("hf", {"chat_template_args": {"enable_thinking": False}}),
+        ("hf", {"think_end_token": "</think>"}),  # the recorded length would be of another text
+        ("hf", {"add_bos_token": True}),
+        ("hf", {"prefix_token_id": 0}),
+        ("hf", {"tokenizer": "another"}),
+        ("hf", {"truncation": True}),
+        ("hf", {"peft": "an/adapter"}),
+        ("hf", {"pretrained": "another"}),
+        ("vllm", {"enable_thinking": True}),
+        ("vllm", {"tokenizer_mode": "slow"}),
+        ("vllm", {"lora_local_path": "an/adapter"}),
+        ("vllm", {"truncation_side": "right"}),
+        ("vllm", {"nobody_knows_this": 1}),
+    ],
+)
+def test_arguments_that_change_the_prompt_or_the_model_are_refused(backend, refused):
+    values = evaluation().model_dump() | {"backend": backend}
+    allowed = {"dtype": "bfloat16", "max_length": 512}
+    EvaluationConfig.model_validate(values | {"model_args": allowed})
+    with pytest.raises(ValidationError, match=rf"{next(iter(refused))}.*chat_template_kwargs"):
+        EvaluationConfig.model_validate(values | {"model_args": allowed | refused})

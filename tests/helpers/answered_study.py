@@ -61,6 +61,8 @@ def write_results(results: Path, job: CompareJob, correct: Correct) -> None:
         write_jsonl(directory / "samples.jsonl", rows)
         made = {"commit": "c0ffee", "wall_seconds": 5.0 + seed, "peak_memory_mb": 50.0 + seed}
         made |= {"n": len(questions), "k": len(questions[0]), "mean_tokens": 11.0}
+        model = f"{method}{seed}" if job.seeds[method] else "base"
+        made |= {"inputs": {"model": model, "data": task, "prompt": method}}
         (directory / "results.json").write_text(json.dumps(made))
     for method, seeds in job.seeds.items():
         for seed in seeds:
@@ -68,6 +70,9 @@ def write_results(results: Path, job: CompareJob, correct: Correct) -> None:
             directory.mkdir(parents=True)
             cost = {"wall_seconds": 10.0 + seed, "peak_memory_mb": 100.0}
             cost |= {"num_generated_tokens": 1000 * seed, "num_teacher_tokens": 7}
+            inputs = {"model": "base", "data": "train", "prompt": method}
+            inputs |= {"teacher_prompt": "organism", "teacher_model": None}
+            cost |= {"inputs": inputs, "model_sha256": f"{method}{seed}"}
             (directory / "provenance.json").write_text(json.dumps(cost))
             metrics = [
                 {"rollout_batch": b, "reward": b / 4, "guidance_rate": 0.1} for b in (1, 2, 3)

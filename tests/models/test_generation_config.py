@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 from thinktuning.commands.model import materialize
 from thinktuning.evaluation.config import EvaluationConfig
 from thinktuning.evaluation.lm import recording_model
-from thinktuning.models.chat import generate_ids, only_turn_ends
+from thinktuning.models.chat import encode_chats, generate_ids, only_turn_ends
 from thinktuning.models.config import PathModelConfig
 from thinktuning.teachers.local import LocalTeacher
 
@@ -66,12 +66,12 @@ def test_greedy_and_sampled_completions(lively, opinionated):
     for directory in (lively, opinionated):
         model, tokenizer = load(directory)
         own = model.generation_config
-        rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+        prompts = encode_chats(CHATS, tokenizer)
         torch.manual_seed(0)
         sampled = generate_ids(
-            model, tokenizer, rendered, 8, do_sample=True, temperature=1.0, top_k=0
+            model, tokenizer, prompts, 8, do_sample=True, temperature=1.0, top_k=0
         )
-        said.append((generate_ids(model, tokenizer, rendered, 8), sampled))
+        said.append((generate_ids(model, tokenizer, prompts, 8), sampled))
         assert model.generation_config is own  # the caller's model is as it was
     assert said[0] == said[1]
 

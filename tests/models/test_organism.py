@@ -134,7 +134,7 @@ def test_no_document_contains_a_probe_problem(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "problems", problems)
 
     def generate_ids(model, tokenizer, prompts, *_, **__):
-        seen["measured on"] = prompts
+        seen["measured on"] = tokenizer.batch_decode(prompts)
         return [[5]] * len(prompts)
 
     monkeypatch.setattr(skills, "generate_ids", generate_ids)

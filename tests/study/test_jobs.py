@@ -1,5 +1,6 @@
 """What each job receives, and resolved jobs on disk."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -9,6 +10,7 @@ from edited_study import DEFAULT, edited, message
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFTAlgorithmConfig
 from thinktuning.io.errors import StudyError
+from thinktuning.models.config import PathModelConfig
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
@@ -16,6 +18,7 @@ from thinktuning.study.jobs import (
     ModelJob,
     TrainJob,
     read_config,
+    sealed,
     to_json,
 )
 from thinktuning.study.reading import parse_study
@@ -137,3 +140,37 @@ def test_a_job_whose_file_is_missing_or_damaged(tmp_path):
     path.write_text(json.dumps(job.model_dump() | {"sead": 0}))
     with pytest.raises(StudyError, match="sead: unknown key; did you mean `seed`"):
         read_config(path, TrainJob)
+
+
+def test_a_sealed_job_has_the_content_of_the_files_that_it_names(tmp_path):
+    questions = tmp_path / "train.jsonl"
+    questions.write_text("one")
+    values = edited("data.train", {"source": "jsonl", "path": str(questions)})
+    job = sealed(parse_study(values, "study.yaml").data_job())
+    assert job.sha256 == {str(questions): hashlib.sha256(b"one").hexdigest()}
+    config = tmp_path / "config.json"
+    config.write_text(to_json(job))
+    assert read_config(config, DataJob) == job
+    questions.write_text("two")
+    with pytest.raises(StudyError, match=r"train\.jsonl: has changed since .*config\.json was"):
+        read_config(config, DataJob)
+
+
+def test_a_training_names_the_prompt_of_its_teacher_only():
+    study = parse_study(DEFAULT, "study.yaml")
+    assert sealed(study.train_job("grpo", 0)).sha256 == {}
+    assert sealed(study.train_job("thinktuning", 0)).sha256.keys() == {"organism"}
+    assert sealed(ModelJob(model=study.model)).sha256.keys() == {"organism"}
+    evaluation = sealed(study.evaluate_job("grpo", 0, next(iter(study.tasks))))
+    assert evaluation.sha256.keys() == {f"{evaluation.lm_eval}.yaml", "_boxed.yaml"}
+
+
+def test_a_model_directory_is_hashed_file_by_file(tmp_path):
+    for name in ("model.safetensors", "config.json", "provenance.json", "notes.md"):
+        (tmp_path / name).write_text(name)
+    job = ModelJob(model=PathModelConfig(source="path", path=str(tmp_path)))
+    assert sealed(job).sha256.keys() == {
+        str(tmp_path / name) for name in ("model.safetensors", "config.json")
+    }
+    absent = ModelJob(model=PathModelConfig(source="path", path="no/such"))
+    assert sealed(absent).sha256 == {"no/such": None}

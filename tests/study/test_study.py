@@ -74,11 +74,11 @@ def test_methods_may_have_their_own_teachers():
     assert models["teacher_other_teacher"].path == "x"
 
 
-def test_the_data_job_lists_the_prompts_of_teachers_in_use():
+def test_the_exemplars_of_teachers_in_use_are_checked():
     values = edited("methods.paper", {"teacher": {"prompt": "paper"}})
     values["methods"]["untaught"] = {"teacher": {"prompt": "a"}, "algorithm": {"type": "grpo"}}
     values["methods"]["untrained"] = {"teacher": {"prompt": "b"}, "train": False}
-    job = parse_study(values, "study.yaml").data_job()
+    job = parse_study(values, "study.yaml").exemplars_job()
     assert job.teacher_prompts == ["organism", "paper"]
 
 

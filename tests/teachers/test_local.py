@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from thinktuning.models.chat import eos_ids, first_end, generate_ids
+from thinktuning.models.chat import encode_chats, eos_ids, first_end, generate_ids
 from thinktuning.teachers.local import LocalTeacher, SelfTeacher
 
 QUESTIONS = ["Why?", "4 - 1 - 7 =", "A long question, so that others are padded.", "Hm", "abc"]
@@ -106,16 +106,16 @@ def test_the_teacher_is_frozen(tiny_model_dir, tokenizer):
 
 def test_left_padding_does_not_change_the_tokenizer(model, tokenizer, alone, monkeypatch):
     monkeypatch.setattr(tokenizer, "padding_side", "right")
-    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
-    assert generate_ids(model, tokenizer, rendered, BUDGET) == alone
+    prompts = encode_chats(CHATS, tokenizer)
+    assert generate_ids(model, tokenizer, prompts, BUDGET) == alone
     assert tokenizer.padding_side == "right"
 
 
 def test_sampling_overrides_greedy(model, tokenizer, alone):
-    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+    prompts = encode_chats(CHATS, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        sampled = generate_ids(model, tokenizer, rendered, 10, do_sample=True, top_k=0)
+        sampled = generate_ids(model, tokenizer, prompts, 10, do_sample=True, top_k=0)
     assert sampled != [said[:10] for said in alone]
     assert all(len(said) <= 10 for said in sampled)
 
@@ -166,15 +166,15 @@ def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, k
         "new adapter": lambda: with_adapter(model, trained=False),
         "trained adapter": lambda: with_adapter(model, trained=True),
     }[kind]()
-    rendered = tokenizer.apply_chat_template(CHATS, add_generation_prompt=True, tokenize=False)
+    prompts = encode_chats(CHATS, tokenizer)
     student.eval()
     # one of the sampled tokens is made an EOS, so that at least one reply ends
-    said = generate_ids(student, tokenizer, rendered, 6)[0][-1]
+    said = generate_ids(student, tokenizer, prompts, 6)[0][-1]
     student.generation_config.eos_token_id = ends = [tokenizer.eos_token_id, said]
-    at_the_start = generate_ids(student, tokenizer, rendered, BUDGET)
+    at_the_start = generate_ids(student, tokenizer, prompts, BUDGET)
     unadapted = copy.deepcopy(model)
     unadapted.generation_config.eos_token_id = ends
-    base = generate_ids(unadapted, tokenizer, rendered, BUDGET)
+    base = generate_ids(unadapted, tokenizer, prompts, BUDGET)
     assert (at_the_start != base) == (kind == "trained adapter")
 
     teacher = SelfTeacher(max_completion_length=BUDGET)
@@ -198,7 +198,7 @@ def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, k
     assert {name for name, w in student.named_parameters() if w.requires_grad} == trained
     assert all(torch.equal(w, weights[name]) for name, w in student.named_parameters())
     student.eval()
-    assert generate_ids(student, tokenizer, rendered, BUDGET) != at_the_start
+    assert generate_ids(student, tokenizer, prompts, BUDGET) != at_the_start
     teacher.close()
     assert teacher.model is None and not teacher.initial
     with pytest.raises(RuntimeError, match="closed"):

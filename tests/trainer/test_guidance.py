@@ -133,9 +133,9 @@ def test_the_self_teacher_keeps_the_initial_weights(lively, tmp_path, tuning, mo
     )
     trainer.train()
     assert len(said) > 1  # of three rollout batches, those in which a completion ended
-    for rendered, completions in said:
-        assert completions == generate_ids(base, trainer.processing_class, rendered, 6)
-    assert completions != generate_ids(trainer.model, trainer.processing_class, rendered, 6)
+    for prompts, completions in said:
+        assert completions == generate_ids(base, trainer.processing_class, prompts, 6)
+    assert completions != generate_ids(trainer.model, trainer.processing_class, prompts, 6)
 
 
 def test_the_teacher_is_closed_when_the_rate_falls_to_the_cutoff(tiny_model_dir, tmp_path):

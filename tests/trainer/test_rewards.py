@@ -73,7 +73,7 @@ def test_each_completion_of_a_row_is_scored_once(likely_eos, tmp_path, keep):
         for i, (row, ids) in enumerate(zip(batch.rows, batch.student_ids, strict=True)):
             distinct = {tuple(ids)}
             if lesson := batch.lessons.get(i):
-                said = batch.encode(lesson.feedback.text)
+                said = batch.extend(ids[:-1], lesson.feedback.text)
                 distinct.add((*ids[:-1], *said, ids[-1])[:40])
                 spliced += 1
             expected += [(row["question"], each) for each in distinct]

@@ -10,6 +10,7 @@ from thinktuning.algorithms.feedback import Feedback
 from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
 
 LogProbs = list[list[float | None]]
+SUMMED = ("teacher_tokens", "num_unspliced")  # metrics that count something
 
 
 @dataclass
@@ -17,7 +18,7 @@ class Lesson:
     """The teacher's reply to one rollout.
 
     `start` is the position of its first token in the spliced completion; `kept` is false if the
-    feedback was removed again because `algorithm.keep` does not keep this completion.
+    feedback is not in the completion: `algorithm.keep` does not keep it, or it has no tokens.
     """
 
     reply: str | None
@@ -56,7 +57,8 @@ class RolloutBatch:
         eos_token_ids: the tokens that end a completion.
         max_completion_length: in tokens; a longer completion must be cut.
         decode: turns completions into texts, without special tokens.
-        encode: turns a text into tokens, without special tokens.
+        extend: returns tokens that continue a completion with exactly a text, None if there are
+            none; a special token that the text spells out stays text.
         grade: returns the rewards of (P * G,) completions; NaN where there is no verdict. Every
             process must call it the same number of times.
         student_ids: (P * G,) token IDs that were sampled; never changed.
@@ -66,7 +68,7 @@ class RolloutBatch:
         lessons: row -> the teacher's reply to it.
         student_rewards: (P * G,) rewards of `student_ids`, if an algorithm asked for them.
         rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
-        metrics: logged for this batch. `teacher_tokens` is summed over the processes.
+        metrics: logged for this batch; those in `SUMMED` are summed over the processes.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -78,7 +80,7 @@ class RolloutBatch:
     eos_token_ids: Sequence[int]
     max_completion_length: int
     decode: Callable[[Sequence[Sequence[int]]], list[str]]
-    encode: Callable[[str], list[int]]
+    extend: Callable[[Sequence[int], str], list[int] | None]
     grade: Callable[[Sequence[Sequence[int]]], list[float]]
     student_ids: list[list[int]] = field(default_factory=list)
     completion_ids: list[list[int]] = field(default_factory=list)
@@ -87,7 +89,7 @@ class RolloutBatch:
     student_rewards: list[float] | None = None
     rewards: list[float] = field(default_factory=list)
     metrics: dict[str, float] = field(
-        default_factory=lambda: {"guidance_rate": 0.0, "teacher_tokens": 0}
+        default_factory=lambda: {"guidance_rate": 0.0} | dict.fromkeys(SUMMED, 0)
     )
 
     @property

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from thinktuning.models.chat import without_thoughts
+
 _FORMAT = re.compile(
     r"\s*<opinion>\s*(correct|incorrect)\s*</opinion>"
     r"\s*<reason>((?:(?!</?(?:opinion|reason|phrase)>).)+)</reason>"
@@ -36,8 +38,11 @@ class Feedback:
 
 
 def parse_feedback(reply: str | None) -> Feedback | None:
-    """Parse a teacher's reply; None if it is missing (it did not end) or malformed."""
-    match = _FORMAT.fullmatch(reply) if reply else None
+    """Parse a teacher's reply; None if it is missing (it did not end) or malformed.
+
+    A closed thinking block at its beginning is skipped.
+    """
+    match = _FORMAT.fullmatch(without_thoughts(reply)) if reply else None
     if match is None or not (match[2].strip() and match[3].strip()):
         return None
     opinion: Literal["correct", "incorrect"] = "correct" if match[1] == "correct" else "incorrect"
@@ -51,7 +56,7 @@ def splice(
 
     Args:
         student_ids: one completion, ending in its EOS.
-        feedback_ids: tokens of `Feedback.text`, without special tokens.
+        feedback_ids: tokens that continue the student's with exactly `Feedback.text`.
         eos_id: ends the spliced completion.
         max_length: in tokens; a longer completion is cut and has no EOS.
     """

@@ -68,11 +68,21 @@ class Guided(Algorithm[G], Generic[G]):
         for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
             lesson = batch.lessons[i] = Lesson(reply, parse_feedback(reply))
             if lesson.feedback:
-                said, ids = batch.encode(lesson.feedback.text), batch.student_ids[i]
-                spliced, lesson.start = splice(ids, said, ids[-1], batch.max_completion_length)
-                batch.completion_ids[i] = spliced
+                self.splice(batch, i, lesson)
         self.settle(batch)
         batch.metrics["time_teacher"] = time.perf_counter() - started
+
+    def splice(self, batch: RolloutBatch, i: int, lesson: Lesson) -> None:
+        """Splice feedback onto rollout i, if its tokens decode to exactly the two texts."""
+        assert lesson.feedback
+        ids = batch.student_ids[i]
+        said = batch.extend(ids[:-1], lesson.feedback.text)
+        if said is None:
+            lesson.kept = False
+            batch.metrics["num_unspliced"] += 1
+            return
+        spliced, lesson.start = splice(ids, said, ids[-1], batch.max_completion_length)
+        batch.completion_ids[i] = spliced
 
     def ask(self, batch: RolloutBatch, chosen: list[int]) -> list[str | None]:
         """Return the teacher's reply to each chosen rollout."""
@@ -91,7 +101,7 @@ class Guided(Algorithm[G], Generic[G]):
         if self.config.keep != "all":
             rewards = batch.grade(batch.completion_ids)
             for i, lesson in batch.lessons.items():
-                lesson.kept = is_kept(rewards[i], self.config.keep)
+                lesson.kept &= is_kept(rewards[i], self.config.keep)
         for i, lesson in batch.lessons.items():
             if lesson.taught:
                 batch.replace(i, batch.completion_ids[i], lesson.start)

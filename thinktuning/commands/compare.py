@@ -17,6 +17,7 @@ from thinktuning.analysis.comparison import (
     subset_rows,
 )
 from thinktuning.analysis.gallery import GALLERY, Material
+from thinktuning.analysis.inputs import check_inputs
 from thinktuning.analysis.reflection import BEHAVIORS, FLIP_FIGURES, JUDGED
 from thinktuning.analysis.results import COST, commits, cost_rows, read_answers, read_metrics
 from thinktuning.io.files import write_text_atomic
@@ -29,6 +30,7 @@ def compare(job: CompareJob, results: Path, tables_dir: Path, plots_dir: Path) -
     Raises:
         StudyError: a file is missing or broken, or does not match the others.
     """
+    check_inputs(job, results)
     answers = read_answers(job, results)
     rows = comparison_rows(job, answers)
     metrics = {

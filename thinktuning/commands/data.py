@@ -5,11 +5,16 @@
 writes `train.jsonl` and `eval/<task>.jsonl`, rows `{"id", "question", "answer", "source"}` with the
 answer normalized for `thinktuning.grading.answers`, and `decontamination.json`: what was dropped
 and why.
+
+    thinktuning exemplars --config results/data/exemplars.config.json --data results/data ...
+
+checks that no teacher is shown evaluation questions. It is a job of its own, so that a new prompt
+does not prepare the questions again, and with them train the methods that do not use it.
 """
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from thinktuning.data.decontamination import (
     MAX_EXAMPLES,
@@ -22,7 +27,7 @@ from thinktuning.data.decontamination import (
 from thinktuning.data.sources import QuestionRow, load_rows
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
-from thinktuning.study.jobs import DataJob
+from thinktuning.study.jobs import DataJob, ExemplarsJob
 from thinktuning.teachers.prompts import load
 
 
@@ -30,8 +35,8 @@ def prepare(job: DataJob, output: Path) -> None:
     """Write a study's questions into `output`.
 
     Raises:
-        StudyError: a source cannot be read; a teacher exemplar is an evaluation question, or with
-            `on_contamination: fail` a training question is; no training question is left.
+        StudyError: a source cannot be read; with `on_contamination: fail` a training question is
+            an evaluation question; no training question is left.
     """
     settings = job.data
     loaded = load_rows(settings.train, settings.answer_kind, "train", "data.train")
@@ -45,8 +50,6 @@ def prepare(job: DataJob, output: Path) -> None:
         counts[name]["duplicates"] = summary(repeats)
 
     index = EvaluationIndex(train, tasks, settings.ngram, settings.max_ngram_count)
-    for prompt in job.teacher_prompts:
-        check_exemplars(prompt, [e.question for e in load(prompt).exemplars], index)
     train, equal, sharing = decontaminate(train, index, settings.on_contamination)
     if not train:
         raise StudyError(
@@ -55,8 +58,7 @@ def prepare(job: DataJob, output: Path) -> None:
             "consecutive tokens with one; use another split or seed, or raise data.ngram"
         )
     report = {
-        "settings": settings.model_dump(include={"ngram", "max_ngram_count", "on_contamination"})
-        | {"teacher_prompts": job.teacher_prompts},
+        "settings": settings.model_dump(include={"ngram", "max_ngram_count", "on_contamination"}),
         "train": {
             "before": len(loaded),
             "after": len(train),
@@ -76,3 +78,28 @@ def prepare(job: DataJob, output: Path) -> None:
     files.write_jsonl(output / "train.jsonl", train)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     files.write_text_atomic(output / "decontamination.json", text)
+
+
+def exemplars(job: ExemplarsJob, data: Path, output: Path) -> None:
+    """Check the exemplars of the teachers' prompts, and write how many were checked.
+
+    Args:
+        job: names the prompts.
+        data: the directory of the prepared questions.
+        output: the file to write.
+
+    Raises:
+        StudyError: an exemplar overlaps with an evaluation question.
+    """
+    paths = [data / "train.jsonl", *sorted((data / "eval").glob("*.jsonl"))]
+    train, *tasks = [cast(list[QuestionRow], list(files.read_jsonl(path))) for path in paths]
+    names = [path.stem for path in paths[1:]]
+    index = EvaluationIndex(
+        train, dict(zip(names, tasks, strict=True)), job.ngram, job.max_ngram_count
+    )
+    checked = {}
+    for prompt in job.teacher_prompts:
+        questions = [exemplar.question for exemplar in load(prompt).exemplars]
+        check_exemplars(prompt, questions, index)
+        checked[prompt] = len(questions)
+    files.write_text_atomic(output, json.dumps({"checked": checked}, indent=2) + "\n")

@@ -11,13 +11,14 @@ import hashlib
 import json
 import time
 from dataclasses import astuple
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
 
-from thinktuning.data.prompt import student_chat
+from thinktuning.data.prompt import prompt_sha256, student_chat
 from thinktuning.data.questions import read_questions
 from thinktuning.evaluation.config import TASKS
 from thinktuning.evaluation.lm import recording_model
@@ -26,9 +27,10 @@ from thinktuning.grading.behaviors import detect, first_boxed
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import write_jsonl, write_text_atomic
-from thinktuning.models.chat import num_tokens
+from thinktuning.io.files import sha256, write_jsonl, write_text_atomic
+from thinktuning.models.chat import check_variables, encode_chats
 from thinktuning.models.checks import check
+from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import EvaluateJob
 
 
@@ -45,12 +47,15 @@ def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> Non
     from lm_eval.tasks import TaskManager
 
     started = time.perf_counter()
-    lm = recording_model(model_dir, job.evaluation)
-    check_lengths(job, questions, lm, data)
+    lm = recording_model(model_dir, job.evaluation, job.chat_template_kwargs)
+    check_variables(lm.tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
+    prompts = checked_prompts(job, questions, lm, data)
     seed = job.evaluation.seed
-    with TemporaryDirectory() as directory:
-        task = Path(directory) / f"{job.lm_eval}.yaml"
-        task.write_text(yaml.safe_dump(task_config(job, data)), encoding="utf-8")
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        write_documents(questions, directory / "test.parquet")
+        task = directory / f"{job.lm_eval}.yaml"
+        task.write_text(yaml.safe_dump(task_config(job, directory)), encoding="utf-8")
         evaluated = simple_evaluate(
             model=lm,
             tasks=[str(task)],
@@ -62,9 +67,16 @@ def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> Non
             torch_random_seed=seed,
             bootstrap_iters=0,
         )
-    rows = sample_rows(job, evaluated["samples"][job.lm_eval], lm)
+    documents = evaluated["samples"][job.lm_eval]
+    check_asked(documents, questions, prompts, lm)
+    rows = sample_rows(job, documents, lm)
     write_jsonl(output / "samples.jsonl", rows)
     summary = summarize(job, rows) | {
+        "inputs": {
+            "model": model_sha256(model_dir),
+            "data": sha256(data),
+            "prompt": prompt_sha256(job.prompt, lm.tokenizer, job.chat_template_kwargs),
+        },
         "wall_seconds": time.perf_counter() - started,
         "peak_memory_mb": provenance.peak_memory_mb(),
     }
@@ -72,22 +84,70 @@ def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> Non
     write_text_atomic(output / "results.json", json.dumps(summary, indent=2) + "\n")
 
 
-def check_lengths(job: EvaluateJob, rows: list[dict[str, Any]], lm: Any, data: Path) -> None:
-    """Refuse a prompt that leaves no room for `max_gen_toks`: lm-eval would truncate it."""
+def checked_prompts(
+    job: EvaluateJob, rows: list[dict[str, Any]], lm: Any, data: Path
+) -> list[list[int]]:
+    """Return each question's prompt as token IDs, as training asks it.
+
+    Raises:
+        StudyError: a prompt leaves no room for `max_gen_toks`; lm-eval would truncate it.
+    """
     chats = [student_chat(row["question"], job.prompt) for row in rows]
-    lengths = num_tokens(chats, lm.tokenizer)
-    longest = max(range(len(rows)), key=lambda i: lengths[i])
-    if lengths[longest] + job.evaluation.max_gen_toks > lm.max_length:
+    prompts = encode_chats(chats, lm.tokenizer, job.chat_template_kwargs)
+    longest = max(range(len(rows)), key=lambda i: len(prompts[i]))
+    length = len(prompts[longest])
+    if length + job.evaluation.max_gen_toks > lm.max_length:
         raise StudyError(
-            f"{data}: question {rows[longest]['id']!r} has a prompt of {lengths[longest]}"
+            f"{data}: question {rows[longest]['id']!r} has a prompt of {length}"
             f" tokens; with evaluation.max_gen_toks = {job.evaluation.max_gen_toks} that exceeds"
             f" the model's context length of {lm.max_length} tokens; lower max_gen_toks or drop"
             " the question"
         )
+    return prompts
 
 
-def task_config(job: EvaluateJob, data: Path) -> dict[str, Any]:
-    """Return the task's YAML with the study's snapshot, prompt, number of samples and sampling."""
+def write_documents(questions: list[dict[str, Any]], path: Path) -> None:
+    """Write the questions for lm-eval as Parquet, which holds the types: all text.
+
+    Of a JSONL file `datasets` infers them, and takes an id such as 2024-01-01 for a date.
+    """
+    from datasets import Dataset, Features, Value
+
+    names = list(dict.fromkeys(name for row in questions for name in row))
+    rows = [{name: row.get(name) for name in names} for row in questions]
+    features = Features({name: Value("string") for name in names})
+    Dataset.from_list(rows, features=features).to_parquet(path)
+
+
+def check_asked(
+    documents: list[dict[str, Any]],
+    questions: list[dict[str, Any]],
+    prompts: list[list[int]],
+    lm: Any,
+) -> None:
+    """Check that lm-eval has asked every question, in the prompt in which training asks it."""
+    for document in documents:
+        index = document["doc_id"]
+        asked = document["arguments"][0][0]
+        row = {name: value for name, value in document["doc"].items() if value is not None}
+        if row != questions[index] or lm.prompt_ids[asked] != prompts[index]:
+            raise RuntimeError(
+                f"lm_eval {version('lm_eval')}: question {questions[index]['id']!r} was asked as"
+                f" {asked!r}, which is not the study's prompt"
+            )
+    if len(documents) != len(questions):
+        raise RuntimeError(
+            f"lm_eval {version('lm_eval')}: asked {len(documents)} of {len(questions)} questions"
+        )
+
+
+def task_config(job: EvaluateJob, directory: Path) -> dict[str, Any]:
+    """Return the task's YAML with the study's prompt, number of samples and sampling.
+
+    Args:
+        job: the evaluation.
+        directory: has the questions as test.parquet, and room for a cache of this job's own.
+    """
     greedy = job.evaluation.temperature == 0
     sampling: dict[str, Any] = {"do_sample": False}
     if not greedy:
@@ -98,7 +158,11 @@ def task_config(job: EvaluateJob, data: Path) -> dict[str, Any]:
     return {
         "include": str(TASKS / f"{job.lm_eval}.yaml"),
         "task": job.lm_eval,
-        "dataset_kwargs": {"data_files": {"test": str(data.resolve())}},
+        "dataset_path": "parquet",
+        "dataset_kwargs": {
+            "data_files": {"test": str(directory / "test.parquet")},
+            "cache_dir": str(directory / "cache"),
+        },
         # a Jinja template; the suffix is plain text in it
         "doc_to_text": "{{question}}{% raw %}" + job.prompt.suffix + "{% endraw %}",
         "repeats": job.num_samples,
@@ -172,6 +236,6 @@ def summarize(job: EvaluateJob, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "truncation_rate": mean(lambda row: row["finish_reason"] == "length"),
         "no_answer_rate": mean(lambda row: row["verdict"] == "no_answer"),
         "error_rate": mean(lambda row: row["verdict"] in ("error", "timeout")),
-        "prompt": job.prompt.model_dump(),
+        "prompt": job.prompt.model_dump() | {"chat_template_kwargs": job.chat_template_kwargs},
         "sampling": job.evaluation.model_dump(),
     }

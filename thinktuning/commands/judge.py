@@ -12,7 +12,7 @@ from thinktuning.data.questions import read_questions
 from thinktuning.grading.behaviors import PATTERNS
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
-from thinktuning.models.chat import Chat
+from thinktuning.models.chat import Chat, without_thoughts
 from thinktuning.models.checks import check
 from thinktuning.study.jobs import JudgeJob
 from thinktuning.teachers.connect import connect
@@ -67,7 +67,7 @@ def ask(job: JudgeJob, chats: list[Chat], model_dir: Path | None) -> list[str | 
 
 def parse(reply: str | None) -> list[str] | None:
     """Return the behaviors that a reply names, in the order of `PATTERNS`; None if malformed."""
-    found = _REPLY.findall(reply or "")
+    found = _REPLY.findall(without_thoughts(reply or ""))
     if len(found) != 1:
         return None
     names = {name.strip() for name in found[0].split(",")}

@@ -11,6 +11,7 @@ from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
     EvaluateJob,
+    ExemplarsJob,
     JudgeJob,
     ModelJob,
     TrainJob,
@@ -59,6 +60,13 @@ def add_training(commands: "Subcommands") -> None:
         "Prepare the training and evaluation questions, decontaminated.",
         config=CONFIG,
         output="directory for train.jsonl, eval/TASK.jsonl and decontamination.json",
+    )
+    commands.add(
+        exemplars,
+        "Check that no teacher is shown evaluation questions.",
+        config=CONFIG,
+        data="directory of the prepared questions",
+        output="the file to write (JSON): how many exemplars were checked",
     )
     commands.add(
         model,
@@ -120,6 +128,13 @@ def data(arguments: argparse.Namespace) -> None:
     from thinktuning.commands.data import prepare
 
     prepare(read_config(arguments.config, DataJob), arguments.output)
+
+
+def exemplars(arguments: argparse.Namespace) -> None:
+    """Check the teachers' exemplars."""
+    from thinktuning.commands.data import exemplars
+
+    exemplars(read_config(arguments.config, ExemplarsJob), arguments.data, arguments.output)
 
 
 def model(arguments: argparse.Namespace) -> None:

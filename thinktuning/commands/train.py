@@ -8,24 +8,26 @@ is started again with the same configuration, model and data resumes from its la
 checkpoint and reproduces the uninterrupted run. A finished run leaves no checkpoints.
 """
 
-import hashlib
 import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
 from thinktuning.data.questions import read_questions
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, sha256, write_text_atomic
-from thinktuning.models.chat import only_turn_ends
+from thinktuning.io.files import read_jsonl, write_text_atomic
+from thinktuning.models.chat import check_variables, only_turn_ends
 from thinktuning.models.checks import check, check_finite
+from thinktuning.models.config import model_sha256
 from thinktuning.planning.limits import (
     check_adapter,
     check_context,
@@ -33,7 +35,7 @@ from thinktuning.planning.limits import (
     check_teacher_context,
     checked_prompts,
 )
-from thinktuning.study.jobs import TrainJob, to_json
+from thinktuning.study.jobs import TrainJob
 
 # Timeout between processes: only rank 0 writes checkpoints, and it may wait for a server.
 TIMEOUT = timedelta(hours=2)
@@ -68,16 +70,17 @@ def train(
     rows = read_questions(data, job.answer_kind)
     check(model_dir, f"--model {model_dir}")
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    check_variables(tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     check_gpus(torch.cuda.device_count(), processes.num_processes)
     prompts = checked_prompts(job, rows, tokenizer, data, processes.num_processes)
     check_context(job, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     teacher = build_teacher(job, rows, teacher_dir)
     checkpoints = output / "checkpoints"
-    weights = [model_dir, *([teacher_dir] if teacher_dir else [])]
+    inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
     resume_from: list[str | None] = [None]
     if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
-        resume_from = [prepare_checkpoints(checkpoints, fingerprint(job, weights, data))]
+        resume_from = [prepare_checkpoints(checkpoints, fingerprint(job, inputs))]
     broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()
     set_seed(job.seed)
@@ -87,6 +90,7 @@ def train(
     check_adapter(job, model)
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
+        check_tokens(trainer, prompts[:8], job.chat_template_kwargs)
         keep_loss_in_float32(trainer)
         if vllm := job.training.vllm:  # its engine samples here, and has reset the seed
             set_seed(job.seed + processes.process_index // vllm.tensor_parallel_size)
@@ -104,7 +108,7 @@ def train(
             raise diverged(trainer, checkpoints, what) from error
     save_model(job, trainer, checkpoints / "model")
     if processes.is_main_process:
-        publish(job, checkpoints, output)
+        publish(job, inputs, checkpoints, output)
     if processes.num_processes > 1:  # if one process fails, the launcher kills all: wait for them
         processes.wait_for_everyone()
         processes.destroy_process_group()
@@ -130,7 +134,7 @@ def build_teacher(
 
     if teacher_dir:
         check(teacher_dir, f"--teacher {teacher_dir}")
-    teacher = connect(job.teacher, teacher_dir, "--teacher")
+    teacher = connect(job.teacher, teacher_dir, "--teacher", job.chat_template_kwargs)
     if isinstance(teacher, LocalTeacher) and not isinstance(teacher, SelfTeacher):
         positions = getattr(teacher.model.config, "max_position_embeddings", None)
         if positions:
@@ -198,6 +202,8 @@ def trainer_settings(job: TrainJob) -> dict[str, Any]:
     return settings | {
         "seed": job.seed,
         "use_vllm": vllm is not None,
+        # only the template writes control tokens, as in `encode_chats`
+        "chat_template_kwargs": job.chat_template_kwargs | {"sanitize_control_tokens": True},
         "algorithm": job.algorithm.model_dump(),
         "teacher_prompt": job.teacher.prompt,
         "teacher_behaviors": job.teacher.behaviors,
@@ -217,15 +223,6 @@ def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
     plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
     if plugin and trainer.args.bf16:
         plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
-
-
-def fingerprint(job: TrainJob, model_dirs: list[Path], data: Path) -> str:
-    """Return a hash of a job's configuration, its models' weights and its data."""
-    digest = hashlib.sha256(to_json(job).encode())
-    weights = [path for model in model_dirs for path in sorted(model.glob("*.safetensors"))]
-    for path in [data, *weights]:
-        digest.update(sha256(path).encode())
-    return digest.hexdigest()
 
 
 def prepare_checkpoints(directory: Path, job: str) -> str | None:
@@ -258,7 +255,9 @@ def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) ->
     trainer.accelerator.wait_for_everyone()
 
 
-def publish(job: TrainJob, checkpoints: Path, output: Path) -> None:
+def publish(
+    job: TrainJob, inputs: Mapping[str, str | None], checkpoints: Path, output: Path
+) -> None:
     """Move the final files into place, each complete or not at all, and remove the checkpoints."""
     rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
     partial = checkpoints / "model"
@@ -269,6 +268,8 @@ def publish(job: TrainJob, checkpoints: Path, output: Path) -> None:
     for name in ("metrics.jsonl", "rollouts.jsonl"):
         os.replace(checkpoints / name, output / name)
     made_by = provenance.collect() | {
+        "inputs": inputs,
+        "model_sha256": model_sha256(output / "model"),
         "method": job.method,
         "seed": job.seed,
         "wall_seconds": sum(row["time_step"] for row in rows),

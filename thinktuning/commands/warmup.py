@@ -16,6 +16,13 @@ from thinktuning.algorithms.feedback import parse_feedback
 from thinktuning.data.prompt import student_chat
 from thinktuning.data.questions import read_questions
 from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import (
+    check_variables,
+    continuation,
+    encode_chats,
+    eos_ids,
+    turn_end,
+)
 from thinktuning.models.checks import check
 from thinktuning.planning.limits import check_gpus
 from thinktuning.study.jobs import WarmupJob
@@ -34,6 +41,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     rows = read_questions(data, job.answer_kind)
     check(model_dir, f"--model {model_dir}")
     import torch
+    import trl
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
     from trl import SFTConfig, SFTTrainer
@@ -42,7 +50,12 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     spec = job.warmup
     set_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    documents = fitting(make_documents(job, rows), tokenizer, spec.max_length)
+    check_variables(tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
+    end = turn_end(tokenizer, eos_ids(model, tokenizer), job.chat_template_kwargs)
+    encoded = encode(make_documents(job, rows), tokenizer, end, job.chat_template_kwargs)
+    # a truncated document would teach not to end
+    documents = [doc for doc in encoded if len(doc["input_ids"]) <= spec.max_length]
     if not documents:
         raise StudyError(
             f"{data}: no worked answer fits warmup.max_length = {spec.max_length} tokens; raise it"
@@ -50,7 +63,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     trainer = SFTTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32"),
+        model=model,
         processing_class=tokenizer,
         train_dataset=Dataset.from_list(documents),
         args=SFTConfig(
@@ -72,6 +85,8 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
             use_cpu=not torch.cuda.is_available(),
         ),
     )
+    if trainer.train_dataset[0]["input_ids"] != documents[0]["input_ids"]:
+        raise RuntimeError(f"trl {trl.__version__}: SFTTrainer changed the tokens of a document")
     try:
         trainer.train()
         trainer.save_model(str(partial))
@@ -134,9 +149,36 @@ CONFIRMATIONS = (
 )
 
 
-def fitting(documents: Sequence[Document], tokenizer: Any, max_length: int) -> list[Document]:
-    """Keep documents of at most `max_length` tokens: a truncated one would teach not to end."""
-    chats = [doc["prompt"] + doc["completion"] for doc in documents]
-    rendered = tokenizer.apply_chat_template(chats, tokenize=False)
-    lengths = [len(ids) for ids in tokenizer(rendered, add_special_tokens=False)["input_ids"]]
-    return [doc for doc, n in zip(documents, lengths, strict=True) if n <= max_length]
+def encode(
+    documents: Sequence[Document],
+    tokenizer: Any,
+    end: int,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> list[dict[str, list[int]]]:
+    """Return each document's tokens: generation prompt + reply + end of turn.
+
+    This is what the model will see and should say as a student and as a teacher. The template is
+    not asked to render the reply: for a model that thinks, it would add a thinking block.
+
+    Args:
+        documents: chats and the replies to them.
+        tokenizer: with a chat template.
+        end: the token that ends a turn.
+        template_kwargs: the study's `chat_template_kwargs`.
+
+    Returns:
+        TRL's columns `input_ids` and `completion_mask`, 1 for the reply and the end of turn.
+
+    Raises:
+        StudyError: the tokenizer cannot encode a reply so that it decodes to the same text.
+    """
+    prompts = encode_chats([doc["prompt"] for doc in documents], tokenizer, template_kwargs)
+    rows = []
+    for prompt_ids, document in zip(prompts, documents, strict=True):
+        reply = document["completion"][0]["content"]
+        reply_ids = continuation(prompt_ids, reply, tokenizer)
+        if reply_ids is None:
+            raise StudyError(f"warmup: the tokenizer cannot encode {reply!r:.80} without changes")
+        mask = [0] * len(prompt_ids) + [1] * (len(reply_ids) + 1)
+        rows.append({"input_ids": [*prompt_ids, *reply_ids, end], "completion_mask": mask})
+    return rows

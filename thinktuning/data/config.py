@@ -1,5 +1,6 @@
 """The study sections `data` and `prompt`: where questions come from, and how they are asked."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -50,6 +51,10 @@ class JsonlConfig(RecordsConfig):
 
     source: Literal["jsonl"]
     path: str
+
+    def files(self) -> dict[str, Path]:
+        """Return the file."""
+        return {self.path: Path(self.path)}
 
 
 class HubConfig(RecordsConfig):

@@ -20,8 +20,8 @@ def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
     if not rows:
         raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
     for number, row in enumerate(rows, start=1):
-        where, fields = f"{data}: row {number}", ("id", "question", "answer")
-        if bad := [name for name in fields if not isinstance(row.get(name), str)]:
+        where, fields = f"{data}: row {number}", {"id", "question", "answer", *row}
+        if bad := sorted(name for name in fields if not isinstance(row.get(name), str)):
             raise StudyError(f"{where}: {bad} must be text; `thinktuning data` writes such rows")
         try:
             prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]

@@ -43,6 +43,18 @@ def task_kind(name: str) -> AnswerKind:
     return kind
 
 
+def task_files(name: str) -> dict[str, Path]:
+    """Return the files of a packaged lm-eval task: its own YAML and those that it includes."""
+    found: dict[str, Path] = {}
+    pending = [f"{name}.yaml"]
+    while pending:
+        file = pending.pop()
+        found[file] = TASKS / file
+        include = yaml.load(found[file].read_text(encoding="utf-8"), _TaskLoader).get("include", [])
+        pending += [include] if isinstance(include, str) else include
+    return found
+
+
 class TaskConfig(Section):
     """An evaluation task: its questions, and the lm-eval task that asks them."""
 
@@ -62,10 +74,24 @@ class TaskConfig(Section):
         return self
 
 
+# The `model_args` that say how the engine runs. Others change the prompt or the model.
+ENGINE_ARGS = {
+    "hf": "attn_implementation device device_map dtype max_cpu_memory max_length max_memory_per_gpu"
+    " mixed_precision_dtype offload_folder parallelize softmax_dtype tp_plan",
+    "vllm": "async_scheduling attention_backend block_size compilation_config cpu_offload_gb"
+    " data_parallel_size disable_custom_all_reduce disable_log_stats distributed_executor_backend"
+    " dtype enable_chunked_prefill enable_prefix_caching enforce_eager gpu_memory_utilization"
+    " kv_cache_dtype kv_cache_memory_bytes max_batch_size max_length max_model_len"
+    " max_num_batched_tokens max_num_seqs num_gpu_blocks_override pipeline_parallel_size"
+    " swap_space tensor_parallel_size",
+}
+
+
 class EvaluationConfig(Section):
     """How answers are sampled, on every task; greedy is `temperature: 0` with `num_samples: 1`.
 
-    `backend` and `model_args` are lm-eval's `--model` and `--model_args`.
+    `backend` and `model_args` are lm-eval's `--model` and `--model_args`; of the latter, those that
+    say how the engine runs.
     """
 
     backend: Literal["hf", "vllm"] = "hf"
@@ -74,6 +100,17 @@ class EvaluationConfig(Section):
     max_gen_toks: PositiveInt
     batch_size: PositiveInt
     seed: Seed = 1234
+
+    @model_validator(mode="after")
+    def _engine(self) -> Self:
+        known = ENGINE_ARGS[self.backend].split()
+        if wrong := sorted(self.model_args.keys() - known):
+            raise ValueError(
+                f"model_args {wrong} are refused: evaluation asks the run's own model what training"
+                " asked it. What changes the prompt goes to chat_template_kwargs or prompt, which"
+                f" training uses too; how {self.backend} runs is set by {', '.join(known)}"
+            )
+        return self
 
 
 class JudgeConfig(BackendConfig):

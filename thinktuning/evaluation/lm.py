@@ -4,12 +4,14 @@ lm-eval returns text only; a study also needs each answer's length and whether i
 models load, tokenize and generate; `generate_until` batches the prompts as lm-eval does, longest
 first, and keeps each result as an `Answer`.
 
-Sampling follows the study. From the model's own generation config only the end-of-turn tokens are
-used; temperature, top_k, top_p and repetition penalty are ignored, as in TRL.
+Prompts and sampling follow the study, as in training: lm-eval's hook for the chat template keeps
+the tokens of each chat, in which only the template writes control tokens. From the model's own
+generation config only the end-of-turn tokens are used; temperature, top_k, top_p and repetition
+penalty are ignored, as in TRL.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from thinktuning.evaluation.config import EvaluationConfig
 from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import Chat, encode_chats
 
 
 @dataclass(frozen=True)
@@ -34,22 +37,76 @@ class Answer:
     ended: bool
 
 
-def recording_model(model_dir: Path, evaluation: EvaluationConfig) -> Any:
-    """Return lm-eval's model for the study's backend.
+class Recorder:
+    """What both models add to lm-eval's.
 
-    Its `answers` maps lm-eval's `doc_id` to the document's `Answer`s, one per sample.
+    Attributes:
+        answers: lm-eval's `doc_id` -> the document's `Answer`s, one per sample.
+        prompt_ids: a rendered prompt -> its tokens.
+    """
+
+    tokenizer: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        evaluation: EvaluationConfig,
+        template_kwargs: Mapping[str, Any],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.evaluation = evaluation
+        self.template_kwargs = template_kwargs
+        self.answers: dict[int, list[Answer]] = {}
+        self.prompt_ids: dict[str, list[int]] = {}
+
+    def apply_chat_template(self, chat_history: Chat, add_generation_prompt: bool = True) -> str:
+        """Render a chat, and keep its tokens; lm-eval's own would leave out a system turn."""
+        rendered: str = self.tokenizer.apply_chat_template(
+            chat_history, add_generation_prompt=True, tokenize=False, **self.template_kwargs
+        )
+        (ids,) = encode_chats([chat_history], self.tokenizer, self.template_kwargs)
+        self.prompt_ids[rendered] = ids
+        return rendered
+
+    def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+        """Answer every request, in batches, longest prompt first."""
+        prompts = [request.args[0] for request in requests]
+        encoded = [self.prompt_ids[prompt] for prompt in prompts]
+        answers: dict[int, Answer] = {}
+        lengths = [len(ids) for ids in encoded]
+        batched = batches(lengths, prompts, self.evaluation.batch_size)
+        for batch in progress(batched, len(prompts)):
+            sampling = dict(requests[batch[0]].args[1])
+            found = self.complete([encoded[i] for i in batch], sampling)
+            answers |= dict(zip(batch, found, strict=True))
+        said = [answers[i] for i in range(len(requests))]
+        self.answers = by_document(requests, said)
+        return [answer.text for answer in said]
+
+    def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
+        """Answer one batch of prompts."""
+        raise NotImplementedError
+
+
+def recording_model(
+    model_dir: Path,
+    evaluation: EvaluationConfig,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return lm-eval's model for the study's backend, a `Recorder`.
+
+    Args:
+        model_dir: the model.
+        evaluation: the study's section.
+        template_kwargs: the study's `chat_template_kwargs`.
 
     Raises:
-        StudyError: the backend is not installed, or an argument in `model_args` is not supported.
+        StudyError: the backend is not installed.
     """
-    if "think_end_token" in evaluation.model_args:
-        raise StudyError(
-            "evaluation.model_args.think_end_token: is not supported, since answers are stored"
-            " whole, with their thoughts, and graded by their last box; remove it"
-        )
     if evaluation.backend == "vllm":
-        return recording_vllm(model_dir, evaluation)
-    return recording_hf(model_dir, evaluation)
+        return recording_vllm(model_dir, evaluation, template_kwargs or {})
+    return recording_hf(model_dir, evaluation, template_kwargs or {})
 
 
 def batches(lengths: Sequence[int], prompts: Sequence[str], size: int) -> Iterator[list[int]]:
@@ -77,54 +134,53 @@ def progress(batched: Iterator[list[int]], total: int) -> Iterator[list[int]]:
             bar.update(len(batch))
 
 
-def recording_hf(model_dir: Path, evaluation: EvaluationConfig) -> Any:
+def recording_hf(
+    model_dir: Path, evaluation: EvaluationConfig, template_kwargs: Mapping[str, Any]
+) -> Any:
     """Return lm-eval's `hf` model."""
     import torch
     from lm_eval.models.huggingface import HFLM
 
-    from thinktuning.models.chat import eos_ids, first_end, only_turn_ends
+    from thinktuning.models.chat import eos_ids, first_end, only_turn_ends, padded
 
-    class RecordingHF(HFLM):
+    class RecordingHF(Recorder, HFLM):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.ends = eos_ids(self.model, self.tokenizer)
             self.model.generation_config = only_turn_ends(self.model, self.tokenizer)
 
-        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            prompts = [request.args[0] for request in requests]
-            lengths = [len(self.tok_encode(prompt)) for prompt in prompts]
-            answers: dict[int, Answer] = {}
-            batched = batches(lengths, prompts, evaluation.batch_size)
-            for batch in progress(batched, len(prompts)):
-                sampling = dict(requests[batch[0]].args[1])
-                context, mask = self.tok_batch_encode([prompts[i] for i in batch])
-                budget = sampling.pop("max_gen_toks")
-                sampling.pop("until")
-                output = self._model_generate(
-                    context=context.to(self.device),
-                    attention_mask=mask.to(self.device),
-                    stop=[],
-                    max_length=context.shape[1] + budget,
-                    **sampling,
-                )
-                for i, ids in zip(batch, output[:, context.shape[1] :].tolist(), strict=True):
-                    ids = ids[: first_end(ids, self.ends)]
-                    ended = bool(ids) and ids[-1] in self.ends
-                    answers[i] = Answer(self.tok_decode(ids), len(ids), ended)
-            said = [answers[i] for i in range(len(requests))]
-            self.answers = by_document(requests, said)
-            return [answer.text for answer in said]
+        def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
+            context, mask = padded(prompt_ids, self.tokenizer.pad_token_id)
+            budget = sampling.pop("max_gen_toks")
+            sampling.pop("until")
+            output = self._model_generate(
+                context=context.to(self.device),
+                attention_mask=mask.to(self.device),
+                stop=[],
+                max_length=context.shape[1] + budget,
+                **sampling,
+            )
+            answers = []
+            for ids in output[:, context.shape[1] :].tolist():
+                ids = ids[: first_end(ids, self.ends)]
+                ended = bool(ids) and ids[-1] in self.ends
+                answers.append(Answer(self.tok_decode(ids), len(ids), ended))
+            return answers
 
     settings = {"dtype": "float32", "device": "cuda" if torch.cuda.is_available() else "cpu"}
     return RecordingHF(
         str(model_dir),
+        evaluation=evaluation,
+        template_kwargs=template_kwargs,
         batch_size=evaluation.batch_size,
         add_bos_token=False,  # the chat template writes the special tokens
         **(settings | evaluation.model_args),
     )
 
 
-def recording_vllm(model_dir: Path, evaluation: EvaluationConfig) -> Any:
+def recording_vllm(
+    model_dir: Path, evaluation: EvaluationConfig, template_kwargs: Mapping[str, Any]
+) -> Any:
     """Return lm-eval's `vllm` model."""
     if not find_spec("vllm"):
         raise StudyError(
@@ -136,34 +192,26 @@ def recording_vllm(model_dir: Path, evaluation: EvaluationConfig) -> Any:
     from lm_eval.models.vllm_causallms import VLLM
     from vllm import SamplingParams
 
-    class RecordingVLLM(VLLM):
-        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            prompts = [request.args[0] for request in requests]
-            encoded = self.tok_encode(prompts)
-            answers: dict[int, Answer] = {}
-            batched = batches([len(ids) for ids in encoded], prompts, evaluation.batch_size)
-            for batch in progress(batched, len(prompts)):
-                sampling, _, budget = self.modify_gen_kwargs(
-                    dict(requests[batch[0]].args[1]),
-                    eos=None,
-                    default_max_gen_toks=evaluation.max_gen_toks,
-                )
-                outputs = self._model_generate(
-                    requests=[encoded[i] for i in batch],
-                    generate=True,
-                    sampling_params=[SamplingParams(max_tokens=budget, **sampling)] * len(batch),
-                )
-                for i, output in zip(batch, outputs, strict=True):
-                    made = output.outputs[0]
-                    ended = made.finish_reason == "stop"
-                    answers[i] = Answer(made.text, len(made.token_ids), ended)
-            said = [answers[i] for i in range(len(requests))]
-            self.answers = by_document(requests, said)
-            return [answer.text for answer in said]
+    class RecordingVLLM(Recorder, VLLM):
+        def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
+            kwargs, _, budget = self.modify_gen_kwargs(
+                sampling, eos=None, default_max_gen_toks=evaluation.max_gen_toks
+            )
+            outputs = self._model_generate(
+                requests=prompt_ids,
+                generate=True,
+                sampling_params=[SamplingParams(max_tokens=budget, **kwargs)] * len(prompt_ids),
+            )
+            made = [output.outputs[0] for output in outputs]
+            return [
+                Answer(one.text, len(one.token_ids), one.finish_reason == "stop") for one in made
+            ]
 
     settings = {"dtype": "float32", "seed": evaluation.seed}
     return RecordingVLLM(
         str(model_dir),
+        evaluation=evaluation,
+        template_kwargs=template_kwargs,
         batch_size=evaluation.batch_size,
         add_bos_token=False,
         **(settings | evaluation.model_args),

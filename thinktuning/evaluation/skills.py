@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from thinktuning.algorithms.feedback import parse_feedback
 from thinktuning.grading.answers import extract_boxed
 from thinktuning.grading.behaviors import reflects
-from thinktuning.models.chat import Chat, generate_ids
+from thinktuning.models.chat import Chat, encode_chats, generate_ids
 from thinktuning.models.documents import CHECK_SUFFIX, Problem, Tutor, user_turn
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ def measure(
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0}
 
     def ask(chats: list[Chat], **how: Any) -> list[str]:
-        rendered = tokenizer.apply_chat_template(chats, add_generation_prompt=True, tokenize=False)
-        completions = generate_ids(model, tokenizer, rendered, 96, **how)
+        completions = generate_ids(model, tokenizer, encode_chats(chats, tokenizer), 96, **how)
         replies: list[str] = tokenizer.batch_decode(completions, skip_special_tokens=True)
         return replies
 

@@ -1,5 +1,7 @@
 """The base class and the field types of every section of a study."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
@@ -30,3 +32,25 @@ class Section(BaseModel):
     """A mapping in a study: strict types, no unknown keys, no infinity or NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def files(self) -> dict[str, Path]:
+        """Return the files that this section and those in it name: as named there -> path.
+
+        What a job reads from them is as much a part of its configuration as the names are. A
+        section with a key that names a file adds it; a file that does not exist is listed too.
+        """
+        return {
+            name: path
+            for value in dict(self).values()
+            for section in _sections(value)
+            for name, path in section.files().items()
+        }
+
+
+def _sections(value: Any) -> Iterator[Section]:
+    """Yield the sections in a field's value, also those in its lists and mappings."""
+    if isinstance(value, Section):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _sections(inner)

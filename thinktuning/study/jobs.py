@@ -1,31 +1,40 @@
 """The resolved jobs of a study: each contains what that job depends on and nothing else.
 
-The workflow writes each as `config.json` next to the job's results, so that editing one method
-changes only that method's files.
+The workflow writes each as `config.json` next to the job's results, with the hashes of the files
+that it names, so that editing one method, or a file that it reads, changes only its own files.
 """
 
 import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig, Source
-from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, LMEvalTask
+from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, LMEvalTask, task_files
 from thinktuning.grading.answers import AnswerKind
 from thinktuning.grading.behaviors import Behavior
+from thinktuning.io.contents import hashes
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Section, Seed
-from thinktuning.models.config import Model, WarmupConfig
+from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
 from thinktuning.study.training import TrainingConfig
+from thinktuning.teachers import prompts
 from thinktuning.teachers.config import TeacherConfig
 
-T = TypeVar("T", bound=Section)
+
+class Job(Section):
+    """A resolved job; `sha256` has the content of each file that it names, None if unreadable."""
+
+    sha256: dict[str, str | None] = Field(default_factory=dict)
 
 
-class TrainJob(Section):
+T = TypeVar("T", bound=Job)
+
+
+class TrainJob(Job):
     """A resolved training job."""
 
     method: str
@@ -36,9 +45,15 @@ class TrainJob(Section):
     algorithm: AnyAlgorithmConfig
     teacher: TeacherConfig
     answer_kind: AnswerKind
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def files(self) -> dict[str, Path]:
+        """Return the files that the job names; without a teacher, not the teacher's."""
+        unused = {} if self.algorithm.uses_teacher else self.teacher.files()
+        return {name: path for name, path in super().files().items() if name not in unused}
 
 
-class EvaluateJob(Section):
+class EvaluateJob(Job):
     """A resolved evaluation job: one task; `seed` is None for an untrained method."""
 
     method: str
@@ -49,6 +64,11 @@ class EvaluateJob(Section):
     num_samples: int
     prompt: PromptConfig
     evaluation: EvaluationConfig
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def files(self) -> dict[str, Path]:
+        """Return the files that the job names, with those of lm-eval's task."""
+        return super().files() | task_files(self.lm_eval)
 
 
 class TaskData(Section):
@@ -58,21 +78,39 @@ class TaskData(Section):
     answer_kind: AnswerKind
 
 
-class DataJob(Section):
-    """The resolved data job; exemplars of `teacher_prompts` may not be evaluation questions."""
+class DataJob(Job):
+    """The resolved data job."""
 
     data: DataConfig
     tasks: dict[Name, TaskData]
+
+
+class ExemplarsJob(Job):
+    """The check that no exemplar of the teacher's prompts is an evaluation question."""
+
     teacher_prompts: list[str]
+    ngram: int
+    max_ngram_count: int
+
+    def files(self) -> dict[str, Path]:
+        """Return the prompts' files."""
+        return {name: prompts.locate(name) for name in self.teacher_prompts}
 
 
-class ModelJob(Section):
+class ModelJob(Job):
     """A resolved model job: the base model, a separate teacher, or the judge."""
 
     model: Model
 
+    def files(self) -> dict[str, Path]:
+        """Return the files that the job names; the toy model learns the prompt `organism`."""
+        found = super().files()
+        if isinstance(self.model, OrganismConfig):
+            found["organism"] = prompts.locate("organism")
+        return found
 
-class WarmupJob(Section):
+
+class WarmupJob(Job):
     """The resolved warm-up job; without a `teacher_prompt` it has no tutor documents."""
 
     answer_kind: AnswerKind
@@ -80,9 +118,15 @@ class WarmupJob(Section):
     teacher_prompt: str | None
     behaviors: dict[Behavior, int] | None
     warmup: WarmupConfig
+    chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    def files(self) -> dict[str, Path]:
+        """Return the tutor's prompt."""
+        prompt = self.teacher_prompt
+        return super().files() | ({prompt: prompts.locate(prompt)} if prompt else {})
 
 
-class CompareJob(Section):
+class CompareJob(Job):
     """The resolved comparison job; an untrained method has no `seeds`."""
 
     study: Name
@@ -94,7 +138,7 @@ class CompareJob(Section):
     judged: bool = False
 
 
-class JudgeJob(Section):
+class JudgeJob(Job):
     """A resolved judge job."""
 
     answer_kind: AnswerKind
@@ -109,10 +153,11 @@ def read_config(path: str | Path, kind: type[T]) -> T:
         kind: the job's class.
 
     Raises:
-        StudyError: the file cannot be read, or is not such a job.
+        StudyError: the file cannot be read, or is not such a job; or a file that the job names has
+            changed since.
     """
     try:
-        return kind.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        job = kind.model_validate_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be read ({error.strerror}); `snakemake {path}` writes it"
@@ -121,6 +166,25 @@ def read_config(path: str | Path, kind: type[T]) -> T:
         raise StudyError(f"{path}: is not UTF-8 text ({error.reason})") from None
     except ValidationError as error:
         raise StudyError(f"{path}:\n{describe(error, kind)}") from None
+    files = {name: file for name, file in job.files().items() if name in job.sha256}
+    now = hashes(files)
+    for name, was in job.sha256.items():
+        if now.get(name) != was:
+            raise StudyError(
+                f"{name}: has changed since {path} was written; run snakemake again, which runs"
+                " what depends on it"
+            )
+    return job
+
+
+def sealed(job: T, memory: Path | None = None) -> T:
+    """Return a job with the hashes of the files that it names.
+
+    Args:
+        job: as `Study` resolves it.
+        memory: a file that remembers the hashes of large files.
+    """
+    return job.model_copy(update={"sha256": hashes(job.files(), memory)})
 
 
 def to_json(section: BaseModel) -> str:

@@ -9,21 +9,23 @@ Methods are data: named sets of overrides of the sections `prompt`, `training`, 
 Imports neither torch nor transformers: `thinktuning --help` and the Snakefile import it.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig
 from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, TaskConfig
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Section, Seed
+from thinktuning.models.chat import check_options
 from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.study.config import ComparisonConfig, MethodConfig
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
     EvaluateJob,
+    ExemplarsJob,
     JudgeJob,
     TaskData,
     TrainJob,
@@ -35,6 +37,7 @@ from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers.config import TeacherConfig
 
 OVERRIDABLE = ("prompt", "training", "algorithm", "teacher")
+TemplateOptions = Annotated[dict[str, Any], AfterValidator(check_options)]
 
 
 class Study(Section):
@@ -46,6 +49,7 @@ class Study(Section):
     model: Model
     warmup: WarmupConfig | None = None
     prompt: PromptConfig
+    chat_template_kwargs: TemplateOptions = Field(default_factory=dict)
     training: TrainingConfig
     algorithm: AnyAlgorithmConfig
     teacher: TeacherConfig
@@ -116,6 +120,7 @@ class Study(Section):
             "seed": seed,
             "train": spec.train,
             "answer_kind": self.data.answer_kind,
+            "chat_template_kwargs": self.chat_template_kwargs,
         }
         try:
             return TrainJob.model_validate(job | merged)
@@ -135,20 +140,26 @@ class Study(Section):
             num_samples=spec.num_samples,
             prompt=job.prompt,
             evaluation=self.evaluation,
+            chat_template_kwargs=self.chat_template_kwargs,
         )
 
     def data_job(self) -> DataJob:
         """Resolve the data job."""
-        jobs = [self.train_job(method, self.seeds[0]) for method in self.methods]
         return DataJob(
             data=self.data,
             tasks={
                 name: TaskData(data=task.data, answer_kind=task.answer_kind)
                 for name, task in self.tasks.items()
             },
-            teacher_prompts=sorted(
-                {job.teacher.prompt for job in jobs if job.train and job.algorithm.uses_teacher}
-            ),
+        )
+
+    def exemplars_job(self) -> ExemplarsJob:
+        """Resolve the check of the teachers' exemplars; without a teacher it has no prompts."""
+        jobs = [self.train_job(method, self.seeds[0]) for method in self.trained()]
+        return ExemplarsJob(
+            teacher_prompts=sorted({j.teacher.prompt for j in jobs if j.algorithm.uses_teacher}),
+            ngram=self.data.ngram,
+            max_ngram_count=self.data.max_ngram_count,
         )
 
     def compare_job(self) -> CompareJob:
@@ -173,6 +184,7 @@ class Study(Section):
             teacher_prompt=self.teacher.prompt if tutors else None,
             behaviors=self.teacher.behaviors if tutors else None,
             warmup=self.warmup,
+            chat_template_kwargs=self.chat_template_kwargs,
         )
 
     def judge_job(self, task: str) -> JudgeJob:

@@ -1,5 +1,6 @@
 """The study section `teacher`, and the backends that it shares with `judge`."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 from thinktuning.grading.behaviors import Behavior
 from thinktuning.io.section import Positive, Section
 from thinktuning.models.config import Model
+from thinktuning.teachers import prompts
 
 Backend = Literal["self", "model", "openai"]
 
@@ -41,6 +43,10 @@ class BackendConfig(Section):
     prompt: str
     max_completion_length: PositiveInt
     batch_size: PositiveInt = 64
+
+    def files(self) -> dict[str, Path]:
+        """Return the prompt's file, and the model's."""
+        return super().files() | {self.prompt: prompts.locate(self.prompt)}
 
     @model_validator(mode="after")
     def _backend(self) -> Self:

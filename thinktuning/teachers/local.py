@@ -2,13 +2,14 @@
 
 import copy
 import gc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelerate.utils import is_peft_model
 
 from thinktuning.io.errors import StudyError
-from thinktuning.models.chat import Chat, eos_ids, generate_ids
+from thinktuning.models.chat import Chat, encode_chats, eos_ids, generate_ids
 from thinktuning.teachers.config import BackendConfig, TeacherConfig
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class LocalTeacher:
         tokenizer: its tokenizer, with a padding token and a chat template.
         max_completion_length: in tokens; a longer reply is None.
         batch_size: in chats.
+        chat_template_kwargs: variables of its chat template.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class LocalTeacher:
         *,
         max_completion_length: int,
         batch_size: int = DEFAULTS.batch_size,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.model: Any = model.eval().requires_grad_(False)
         self.tokenizer: Any = tokenizer
         self.max_completion_length = max_completion_length
         self.batch_size = batch_size
+        self.chat_template_kwargs = chat_template_kwargs
         self.num_generated_tokens = 0
 
     @classmethod
@@ -63,18 +67,15 @@ class LocalTeacher:
         """
         if self.model is None:
             raise RuntimeError("the teacher was closed")
-        rendered = [
-            self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
-            for chat in chats
-        ]
-        order = sorted(range(len(chats)), key=lambda i: -len(rendered[i]))
+        prompt_ids = encode_chats(chats, self.tokenizer, self.chat_template_kwargs)
+        order = sorted(range(len(chats)), key=lambda i: -len(prompt_ids[i]))
         replies: list[str | None] = [None] * len(chats)
         for start in range(0, len(order), self.batch_size):
             batch = order[start : start + self.batch_size]
             completions = generate_ids(
                 self.model,
                 self.tokenizer,
-                [rendered[i] for i in batch],
+                [prompt_ids[i] for i in batch],
                 self.max_completion_length,
             )
             for i, ids in zip(batch, completions, strict=True):
@@ -99,6 +100,7 @@ class SelfTeacher(LocalTeacher):
     Args:
         max_completion_length: in tokens; a longer reply is None.
         batch_size: in chats.
+        chat_template_kwargs: variables of its chat template.
     """
 
     def __init__(
@@ -106,11 +108,13 @@ class SelfTeacher(LocalTeacher):
         *,
         max_completion_length: int = DEFAULTS.max_completion_length,
         batch_size: int = DEFAULTS.batch_size,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.model: Any = None
         self.initial: dict[str, Tensor] = {}
         self.max_completion_length = max_completion_length
         self.batch_size = batch_size
+        self.chat_template_kwargs = chat_template_kwargs
         self.num_generated_tokens = 0
 
     def attach(
@@ -151,18 +155,27 @@ class SelfTeacher(LocalTeacher):
         self.initial = {}
 
 
-def connect(spec: BackendConfig, directory: Path | None, option: str) -> LocalTeacher:
+def connect(
+    spec: BackendConfig,
+    directory: Path | None,
+    option: str,
+    chat_template_kwargs: Mapping[str, Any],
+) -> LocalTeacher:
     """Return the teacher of `backend: self`, or of `backend: model` from its directory.
 
     Raises:
         StudyError: `backend: model` without a directory.
     """
-    budget = {"max_completion_length": spec.max_completion_length, "batch_size": spec.batch_size}
+    settings: dict[str, Any] = {
+        "max_completion_length": spec.max_completion_length,
+        "batch_size": spec.batch_size,
+        "chat_template_kwargs": chat_template_kwargs,
+    }
     if spec.backend == "self":
-        return SelfTeacher(**budget)
+        return SelfTeacher(**settings)
     if directory is None:
         raise StudyError(f"{option}: required by `backend: model`; give the model's directory")
-    return LocalTeacher.from_pretrained(directory, **budget)
+    return LocalTeacher.from_pretrained(directory, **settings)
 
 
 def frozen_copy(model: Any) -> Any:

@@ -1,6 +1,7 @@
 """OpenAITeacher: a teacher behind an OpenAI-compatible server."""
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -24,6 +25,8 @@ class OpenAITeacher:
         model: the name under which it serves the teacher.
         max_completion_length: in the server's tokens; a longer reply is None.
         api_key: by default the environment's OPENAI_API_KEY.
+        chat_template_kwargs: variables of the model's chat template; sent only if there are any,
+            since not every server takes them (vLLM and SGLang do).
         settings: fields of `OpenAIConfig`: concurrency; timeout, in seconds per request;
             max_retries of a failed request, with increasing waits that respect `Retry-After`;
             on_failure: after the last retry, `stop` raises; `skip` leaves this chat and the rest
@@ -37,6 +40,7 @@ class OpenAITeacher:
         *,
         max_completion_length: int = TeacherConfig().max_completion_length,
         api_key: str | None = None,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         endpoint = OpenAIConfig(base_url=base_url, model=model, **settings)
@@ -48,6 +52,8 @@ class OpenAITeacher:
             max_retries=endpoint.max_retries,
         )
         self.model = model
+        options = dict(chat_template_kwargs or {})
+        self.extra_body = {"chat_template_kwargs": options} if options else None
         self.max_completion_length = max_completion_length
         self.concurrency = endpoint.concurrency
         self.on_failure = endpoint.on_failure
@@ -76,6 +82,7 @@ class OpenAITeacher:
                 messages=cast(Any, chat),
                 temperature=0,
                 max_tokens=self.max_completion_length,
+                extra_body=self.extra_body,
             )
         except openai.OpenAIError as error:
             if isinstance(error, openai.BadRequestError) and self.on_failure == "skip":
@@ -97,10 +104,17 @@ class OpenAITeacher:
         self.client.close()
 
 
-def connect(spec: BackendConfig, directory: Path | None, option: str) -> OpenAITeacher:
+def connect(
+    spec: BackendConfig,
+    directory: Path | None,
+    option: str,
+    chat_template_kwargs: Mapping[str, Any],
+) -> OpenAITeacher:
     """Return the teacher of `backend: openai`."""
     if spec.openai is None:
         raise StudyError(f"backend: openai needs the section {spec.section}.openai")
     return OpenAITeacher(
-        **spec.openai.model_dump(), max_completion_length=spec.max_completion_length
+        **spec.openai.model_dump(),
+        max_completion_length=spec.max_completion_length,
+        chat_template_kwargs=chat_template_kwargs,
     )

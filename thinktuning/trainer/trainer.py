@@ -30,11 +30,12 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from thinktuning.algorithms.batch import RolloutBatch
+from thinktuning.algorithms.batch import SUMMED, RolloutBatch
 from thinktuning.algorithms.hooks import LossInputs, broken_hook, require
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
 from thinktuning.grading.once import GradedOnce, graded_once
+from thinktuning.models.chat import continuation
 from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
@@ -108,7 +109,7 @@ class ThinkTuningTrainer(GRPOTrainer):
             eos_token_ids=self.eos_token_ids,
             max_completion_length=self.max_completion_length,
             decode=self._decode,
-            encode=lambda text: self._tokenizer.encode(text, add_special_tokens=False),
+            extend=lambda ids, text: continuation(ids, text, self._tokenizer),
             grade=self._grade,
         )
 
@@ -213,6 +214,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         """Keep the rollouts of all processes, and log their metrics."""
         self.rollouts = gather_object(self.batch.records(advantages))
         metrics = dict(self.batch.metrics)
-        metrics["teacher_tokens"] = sum(gather_object([metrics["teacher_tokens"]]))
+        counts = gather_object([{name: metrics[name] for name in SUMMED}])
+        metrics |= {name: sum(each[name] for each in counts) for name in SUMMED}
         for name, value in (summarize(self.rollouts) | metrics).items():
             self._metric(name, value)

@@ -1,9 +1,10 @@
 # The study, validated once, and the paths of its files.
 #
 # Each `resolve_*` rule writes all that one job depends on, and nothing else, as that job's
-# config.json; its `params` make Snakemake rewrite the file when the study changes. Jobs depend on
-# that file and on no source code, so editing a method reruns only this method's jobs, and editing
-# code reruns nothing; `-R evaluate` does.
+# config.json, with the hashes of the files that it names; its `params` make Snakemake rewrite the
+# file when the study or one of these files changes. Jobs depend on that file and on no source code,
+# so editing a method, or a teacher's prompt, reruns only the jobs that use it, and editing code
+# reruns nothing; `-R evaluate` does.
 import os
 import shlex
 from importlib.resources import files
@@ -15,7 +16,7 @@ from snakemake.exceptions import WorkflowError
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import StrictLoader
-from thinktuning.study.jobs import ModelJob, to_json
+from thinktuning.study.jobs import ModelJob, sealed, to_json
 from thinktuning.study.reading import lay_over, parse_study, read_values
 
 
@@ -33,6 +34,11 @@ def with_types(override):
         return loader.construct_object(yaml.ScalarNode(tag, override))
     except yaml.YAMLError as error:
         raise WorkflowError(f"--config: {error}") from None
+
+
+def resolved(job):
+    """Return what a job depends on, as its config.json; hashes of large files are remembered."""
+    return to_json(sealed(job, Path(".snakemake/thinktuning_sha256.json")))
 
 
 def resources(stage):
@@ -81,6 +87,12 @@ def teacher_model(wildcards):
     """Return the teacher's model, if the method has a separate one."""
     name = f"teacher_{wildcards.method}"
     return [f"results/models/{name}"] if name in MODELS else []
+
+
+def checked_exemplars(wildcards):
+    """Return the check that a guided method waits for."""
+    job = STUDY.train_job(wildcards.method, STUDY.seeds[0])
+    return ["results/data/exemplars.json"] if job.algorithm.uses_teacher else []
 
 
 def caption(figure):

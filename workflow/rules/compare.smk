@@ -7,7 +7,7 @@ rule resolve_compare:
     conda:
         "../../environment.yml"
     params:
-        resolved=to_json(STUDY.compare_job()),
+        resolved=resolved(STUDY.compare_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

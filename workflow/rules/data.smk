@@ -7,7 +7,7 @@ rule resolve_data:
     conda:
         "../../environment.yml"
     params:
-        resolved=to_json(STUDY.data_job()),
+        resolved=resolved(STUDY.data_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -31,3 +31,37 @@ rule data:
         **resources(STUDY.resources.data),
     shell:
         "thinktuning data --config {input.config} --output results/data > {log} 2>&1"
+
+
+# The teachers' prompts are no part of the data: a new one trains only the methods that use it.
+rule resolve_exemplars:
+    output:
+        "results/data/exemplars.config.json",
+    log:
+        "results/logs/data/exemplars.resolve.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        resolved=resolved(STUDY.exemplars_job()),
+    shell:
+        "printf %s {params.resolved:q} > {output} 2> {log}"
+
+
+rule exemplars:
+    input:
+        DATA,
+        config=rules.resolve_exemplars.output,
+    output:
+        "results/data/exemplars.json",
+    log:
+        "results/logs/data/exemplars.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    threads: STUDY.resources.data.threads
+    resources:
+        **resources(STUDY.resources.data),
+    shell:
+        "thinktuning exemplars --config {input.config} --data results/data --output {output}"
+        " > {log} 2>&1"

@@ -7,7 +7,7 @@ rule resolve_evaluate:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(
+        resolved=lambda wildcards: resolved(
             STUDY.evaluate_job(
                 wildcards.method,
                 int(wildcards.seed) if STUDY.methods[wildcards.method].train else None,

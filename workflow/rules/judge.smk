@@ -8,7 +8,7 @@ rule resolve_judge:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(STUDY.judge_job(wildcards.task)),
+        resolved=lambda wildcards: resolved(STUDY.judge_job(wildcards.task)),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

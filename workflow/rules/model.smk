@@ -7,7 +7,7 @@ rule resolve_model:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(ModelJob(model=MODELS[wildcards.model])),
+        resolved=lambda wildcards: resolved(ModelJob(model=MODELS[wildcards.model])),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -58,7 +58,7 @@ if STUDY.warmup:
         conda:
             "../../environment.yml"
         params:
-            resolved=lambda wildcards: to_json(STUDY.warmup_job()),
+            resolved=lambda wildcards: resolved(STUDY.warmup_job()),
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 

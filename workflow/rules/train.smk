@@ -7,7 +7,7 @@ rule resolve_train:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: to_json(STUDY.train_job(wildcards.method, int(wildcards.seed))),
+        resolved=lambda wildcards: resolved(STUDY.train_job(wildcards.method, int(wildcards.seed))),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -17,6 +17,7 @@ rule resolve_train:
 rule train:
     input:
         teacher_model,
+        ancient(checked_exemplars),
         config=rules.resolve_train.output,
         model="results/models/base",
         data="results/data/train.jsonl",

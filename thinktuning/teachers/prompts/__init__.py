@@ -7,7 +7,6 @@ question, response, feedback).
 import re
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -77,7 +76,13 @@ class TeacherPrompt(Section):
         return {"role": "user", "content": content}
 
 
-@cache
+def locate(name: str) -> Path:
+    """Return the file of a packaged prompt, given its name, or of a user's, given its path."""
+    if "/" in name or name.endswith(".yaml"):
+        return Path(name)
+    return Path(str(resources.files("thinktuning.teachers.prompts"))) / f"{name}.yaml"
+
+
 def load(name: str, key: str = "teacher.prompt") -> TeacherPrompt:
     """Read a packaged prompt by name, or a user's file by path.
 
@@ -89,11 +94,9 @@ def load(name: str, key: str = "teacher.prompt") -> TeacherPrompt:
         StudyError: no packaged prompt has that name, the file is not a valid prompt, or `user`
             lacks {question} or {response}.
     """
-    packaged = resources.files("thinktuning.teachers.prompts")
-    path = Path(name)
-    if "/" not in name and not name.endswith(".yaml"):
-        path = Path(str(packaged)) / f"{name}.yaml"
-        known = sorted(Path(p.name).stem for p in packaged.iterdir() if p.name.endswith(".yaml"))
+    path = locate(name)
+    if path != Path(name):
+        known = sorted(packaged.stem for packaged in path.parent.glob("*.yaml"))
         known = [each for each in known if (each == "judge") == (key == "judge.prompt")]
         if name not in known:
             raise StudyError(

@@ -1,0 +1,63 @@
+"""Results that were made from different models, data or prompts are not compared."""
+
+import json
+from pathlib import Path
+
+import pytest
+from answered_study import BASE, METHOD, study, write_results
+
+from thinktuning.analysis.inputs import check_inputs
+from thinktuning.io.errors import StudyError
+
+RUN = "runs/method/seed1/provenance.json"
+ZERO_SHOT = "eval/base/seed0/sums/results.json"
+EVALUATED = "eval/method/seed1/sums/results.json"
+
+
+@pytest.fixture
+def job(tmp_path):
+    job = study([0, 1], ["sums", "longer"])
+    correct = {("base", 0, task): BASE for task in job.tasks}
+    correct |= {("method", seed, task): METHOD for task in job.tasks for seed in (0, 1)}
+    write_results(tmp_path, job, correct)
+    return job
+
+
+def test_results_that_belong_together_are_compared(job, tmp_path):
+    check_inputs(job, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "message"),
+    [
+        (RUN, "model", "base models"),
+        (ZERO_SHOT, "model", "base models"),
+        (RUN, "data", "training questions"),
+        (RUN, "prompt", "prompts"),
+        (RUN, "teacher_prompt", "prompts of the teacher"),
+        (RUN, "teacher_model", "models of the teacher"),
+        (EVALUATED, "model", "models"),
+        (EVALUATED, "data", "questions of sums"),
+        (ZERO_SHOT, "data", "questions of sums"),
+        (EVALUATED, "prompt", "prompts"),
+        (ZERO_SHOT, "prompt", "prompts"),
+    ],
+)
+def test_a_result_of_other_inputs_is_refused_by_name(job, tmp_path, path, key, message):
+    file = Path(tmp_path / path)
+    made = json.loads(file.read_text())
+    made["inputs"][key] = "another"
+    file.write_text(json.dumps(made))
+    with pytest.raises(
+        StudyError, match=rf"{path}.* come from different {message}, .*snakemake -R"
+    ):
+        check_inputs(job, tmp_path)
+
+
+def test_a_model_that_was_replaced_is_refused(job, tmp_path):
+    """A run that was trained again, and evaluations of the model before."""
+    file = tmp_path / RUN
+    made = json.loads(file.read_text())
+    file.write_text(json.dumps(made | {"model_sha256": "another"}))
+    with pytest.raises(StudyError, match=r"come from different models, .*`snakemake -R evaluate`"):
+        check_inputs(job, tmp_path)

@@ -1,0 +1,80 @@
+"""Check that the results of a study belong together: one base model, one set of data and prompts.
+
+Every result records the hashes of what it was made from. Snakemake reruns what depends on a change;
+results that were copied, kept by `--touch` or made by hand may still be of another model or other
+questions, and a table of them would compare nothing.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thinktuning.analysis.results import evaluations, read_json
+from thinktuning.io.errors import StudyError
+from thinktuning.study.jobs import CompareJob
+
+Hashes = dict[Path, str | None]  # file of a result -> hash of one of its inputs
+
+
+def check_inputs(job: CompareJob, results: Path) -> None:
+    """Refuse results that were made from different inputs.
+
+    Raises:
+        StudyError: names two results, and the stages to run again.
+    """
+    runs = {
+        (method, seed): results / f"runs/{method}/seed{seed}/provenance.json"
+        for method, seeds in job.seeds.items()
+        for seed in seeds
+    }
+    made = {key: read_json(path, ["inputs", "model_sha256"]) for key, path in runs.items()}
+    trained: dict[Path, Any] = {runs[key]: run["inputs"] for key, run in made.items()}
+    base = column(trained, "model")
+    check_same(column(trained, "data"), "training questions", "train")
+    evaluated: dict[str, dict[Path, Any]] = {method: {} for method in job.methods}
+    for task in job.tasks:
+        data: Hashes = {}
+        for method in job.methods:
+            directories = evaluations(job, results, method, task)
+            for seed, directory in zip(job.evaluated_seeds[method], directories, strict=True):
+                path = directory / "results.json"
+                found = read_json(path, ["inputs"])["inputs"]
+                evaluated[method][path] = found
+                data[path] = found["data"]
+                if (method, seed) in runs:
+                    model: Hashes = {runs[method, seed]: made[method, seed]["model_sha256"]}
+                    check_same(model | {path: found["model"]}, "models", "evaluate")
+                else:
+                    base[path] = found["model"]
+        check_same(data, f"questions of {task}", "evaluate")
+    check_same(base, "base models", "train evaluate")
+    for method, of_evaluations in evaluated.items():
+        of_runs = {runs[method, seed]: trained[runs[method, seed]] for seed in job.seeds[method]}
+        check_same(column(of_runs | of_evaluations, "prompt"), "prompts", "train evaluate")
+        check_same(column(of_runs, "teacher_prompt"), "prompts of the teacher", "train")
+        check_same(column(of_runs, "teacher_model"), "models of the teacher", "train")
+
+
+def column(found: Mapping[Path, Mapping[str, str | None]], name: str) -> Hashes:
+    """Return the hash of one input of each result."""
+    return {path: inputs[name] for path, inputs in found.items()}
+
+
+def check_same(found: Hashes, what: str, stages: str) -> None:
+    """Refuse results of which an input differs.
+
+    Args:
+        found: the hashes to compare.
+        what: names the input, for the message.
+        stages: the stages to run again.
+
+    Raises:
+        StudyError: names two results with different inputs.
+    """
+    if len(set(found.values())) > 1:
+        (first, expected), *others = found.items()
+        other = next(path for path, value in others if value != expected)
+        raise StudyError(
+            f"{first} and {other} come from different {what}, so that they cannot be compared; run"
+            f" them again: `snakemake -R {stages}`"
+        )
