@@ -1,15 +1,18 @@
 """The packaged prompts, a user's own prompt file, and errors in it."""
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from sympy import sympify
 
 from thinktuning.algorithms.feedback import parse_feedback
 from thinktuning.data.config import PromptConfig
 from thinktuning.data.prompt import student_chat
-from thinktuning.grading.answers import extract_boxed, parse_gold
-from thinktuning.grading.behaviors import reflects
+from thinktuning.grading.answers import all_boxed, extract_boxed, parse_gold
+from thinktuning.grading.behaviors import PATTERNS, detect, reflects
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import num_tokens
 from thinktuning.teachers import prompts
@@ -17,20 +20,22 @@ from thinktuning.teachers.prompts import Exemplar, TeacherPrompt
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
-# (behavior, row of GSM8K's training split, answer by hand). Joy: 120 pages / 8 * 20 minutes = 300
-# minutes = 5 hours. Randy: 60 + (60 / 2 - 5) = 85. Benson: 12 * 40 - 2 * 40 * 5 % = 480 - 4 = 476.
+# (behavior, row of GSM8K's training split, answer by hand, the response's answer).
+# Joy: 120 pages / 8 * 20 minutes = 300 minutes = 5 hours. Randy: 60 + (60 / 2 - 5) = 85. Benson: 12 * 40 - 2 * 40 * 5 % = 480 - 4 = 476.
 # Peter: (2.00 - 0.50) / 0.25 = 6. Weng: 12 * 50 / 60 = 10. Julie: (120 - 12 - 24) / 2 = 42.
 # Arnel: (10 + 5 * 8) / 10 = 5. Ann: (75 - 5 * 7 - 2 * 10) / 4 = 5.
 EXEMPLARS = [
-    ("self_agreement", 14, "5"),
-    ("self_conflict", 12, "85"),
-    ("self_consultation", 40, "476"),
-    ("self_critique", 86, "6"),
-    ("self_agreement", 1, "10"),
-    ("self_conflict", 3, "42"),
-    ("self_consultation", 52, "5"),
-    ("self_critique", 23, "5"),
+    ("self_agreement", 14, "5", "5"),
+    ("self_conflict", 12, "85", "25"),
+    ("self_consultation", 40, "476", "456"),
+    ("self_critique", 86, "6", "6"),
+    ("self_agreement", 1, "10", "10"),
+    ("self_conflict", 3, "42", "48"),
+    ("self_consultation", 52, "5", "4"),
+    ("self_critique", 23, "5", "5"),
 ]
+TERM = r"\d+(?:\.\d+)?(?: [a-z]+)*"  # a number and its unit
+EQUATION = re.compile(rf"({TERM}(?: [-+*/] {TERM})+) = (\d+(?:\.\d+)?(?:/\d+)?)")
 PAPER = prompts.load("paper")
 
 
@@ -50,24 +55,52 @@ def own_prompt(tmp_path):
 
 
 def test_paper_has_two_exemplars_for_each_behavior():
-    assert [e.behavior for e in PAPER.exemplars] == [behavior for behavior, _, _ in EXEMPLARS]
+    assert [e.behavior for e in PAPER.exemplars] == [behavior for behavior, *_ in EXEMPLARS]
 
 
 @pytest.mark.parametrize("number", range(len(EXEMPLARS)), ids=lambda n: f"{EXEMPLARS[n][:2]}")
 def test_feedback_in_the_exemplars_is_parsed_and_right(number):
-    exemplar, (behavior, _, right) = PAPER.exemplars[number], EXEMPLARS[number]
+    exemplar, (behavior, _, right, said) = PAPER.exemplars[number], EXEMPLARS[number]
     feedback = parse_feedback(exemplar.feedback)
     assert feedback is not None
-    said = extract_boxed(exemplar.response)
+    assert all_boxed(exemplar.response) == [said]
     assert feedback.opinion == ("correct" if said == right else "incorrect")
-    assert (feedback.opinion == "correct") == (behavior == "self_agreement")
-    assert extract_boxed(feedback.phrase) == right
+    assert (feedback.opinion == "correct") == (behavior in ("self_agreement", "self_critique"))
+    assert all_boxed(feedback.reason) == [] and all_boxed(feedback.phrase) == [right]
     assert extract_boxed(exemplar.response + feedback.text) == right
 
 
-def test_every_exemplars_reflection_is_detected():
+@pytest.mark.parametrize("behaviors", [None, dict.fromkeys(PATTERNS, 2)])
+def test_as_many_right_as_wrong_answers_are_shown(behaviors):
+    """A teacher that mostly sees wrong answers leans towards "incorrect"; released are 2 : 2."""
+    shown = PAPER.select(behaviors).exemplars
+    opinions = Counter(parse_feedback(exemplar.feedback).opinion for exemplar in shown)
+    assert opinions == {"correct": len(shown) // 2, "incorrect": len(shown) // 2}
+
+
+def test_the_responses_are_worded_like_a_chat_models_solution():
     for exemplar in PAPER.exemplars:
-        assert reflects(parse_feedback(exemplar.feedback).reason), exemplar.feedback
+        *solution, last = exemplar.response.split("\n\n")
+        assert len(solution) >= 2 and "\\boxed" in last, exemplar.response
+        assert 60 < len(exemplar.response.split()) < 120
+        assert not reflects(exemplar.response)
+
+
+def test_every_exemplars_reflection_is_detected_as_its_behavior():
+    for exemplar in PAPER.exemplars:
+        assert detect(parse_feedback(exemplar.feedback).reason) == {exemplar.behavior}
+
+
+@pytest.mark.parametrize("number", range(len(EXEMPLARS)))
+def test_the_exemplars_calculate_right(number):
+    """A wrong response is wrong in its reasoning, not in its arithmetic."""
+    exemplar = PAPER.exemplars[number]
+    for text in (exemplar.response, exemplar.feedback):
+        equations = EQUATION.findall(text.replace("$", ""))
+        assert len(equations) == text.count(" = ") >= 2
+        for left, value in equations:
+            exact = sympify(re.sub(" [a-z]+", "", left), rational=True)
+            assert exact == sympify(value, rational=True), left
 
 
 def test_by_default_the_first_exemplar_of_each_behavior_is_shown():
@@ -92,14 +125,14 @@ def test_the_toy_models_prompt_has_no_exemplars():
     ]
 
 
-@pytest.mark.skipif(not GSM8K.is_dir(), reason="GSM8K is not in ../shared/data/gsm8k")
+@pytest.mark.skipif(not GSM8K.is_dir(), reason="not checked: GSM8K is not in ../shared/data/gsm8k")
 def test_the_papers_exemplars_are_gsm8k_training_questions():
     def rows(split):
         lines = (GSM8K / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
     train = rows("train")
-    for exemplar, (_, row, right) in zip(PAPER.exemplars, EXEMPLARS, strict=True):
+    for exemplar, (_, row, right, _) in zip(PAPER.exemplars, EXEMPLARS, strict=True):
         assert exemplar.question.split() == train[row]["question"].split()
         assert parse_gold(train[row]["answer"], "number") == right
     test_questions = {" ".join(row["question"].split()).lower() for row in rows("test")}
