@@ -19,6 +19,7 @@ from thinktuning.study.reading import load_study, parse_study
         ("training.learning_rate", float("inf"), "training.learning_rate: Input should be a finit"),
         ("training.learning_rate", "nan", "training.learning_rate: Input should be a finite numb"),
         ("training.loss_type", "grop", "training.loss_type: Input should be 'grpo', 'bnpo'"),
+        ("training.reward", "box", "training.reward: Input should be 'last_box' or 'whole_text'"),
         ("training.lr_scheduler_type", "cosin", "training.lr_scheduler_type: Input should be 'c"),
         (
             "algorithm.schedule.init",
@@ -151,6 +152,22 @@ def test_lora_with_a_sharded_model_is_refused():
     study["resources"]["train"]["nodes"] = 2
     with pytest.raises(StudyError, match=r"use ddp"):
         parse_study(study, "test")
+
+
+@pytest.mark.parametrize("kind", ["letter", "yes_no"])
+def test_the_reward_of_the_whole_text_needs_numbers_or_latex(kind):
+    study = edited("training.reward", "whole_text")
+    study["data"]["answer_kind"] = kind
+    assert (
+        "method grpo has training.reward: whole_text, which finds numbers and LaTeX, but"
+        f" data.answer_kind is {kind}; use reward: last_box"
+    ) in message(study)
+    study["training"]["reward"] = "last_box"
+    assert parse_study(study, "test")
+    study["methods"]["thinktuning"] = {"training": {"reward": "whole_text"}}
+    assert "method thinktuning has training.reward: whole_text" in message(study)
+    study["data"]["answer_kind"] = "latex"
+    assert parse_study(study, "test")
 
 
 def test_a_study_that_is_not_a_mapping():

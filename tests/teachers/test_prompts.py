@@ -21,7 +21,8 @@ from thinktuning.teachers.prompts import Exemplar, TeacherPrompt
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k"
 
 # (behavior, row of GSM8K's training split, answer by hand, the response's answer).
-# Joy: 120 pages / 8 * 20 minutes = 300 minutes = 5 hours. Randy: 60 + (60 / 2 - 5) = 85. Benson: 12 * 40 - 2 * 40 * 5 % = 480 - 4 = 476.
+# Joy: 120 pages / 8 * 20 minutes = 300 minutes = 5 hours. Randy: 60 + (60 / 2 - 5) = 85.
+# Benson: 12 * 40 - 2 * 40 * 5 % = 480 - 4 = 476.
 # Peter: (2.00 - 0.50) / 0.25 = 6. Weng: 12 * 50 / 60 = 10. Julie: (120 - 12 - 24) / 2 = 42.
 # Arnel: (10 + 5 * 8) / 10 = 5. Ann: (75 - 5 * 7 - 2 * 10) / 4 = 5.
 EXEMPLARS = [

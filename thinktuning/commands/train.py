@@ -156,12 +156,13 @@ def build_trainer(
     from datasets import Dataset
     from peft import LoraConfig
 
-    from thinktuning.grading.reward import BoxedReward
+    from thinktuning.grading.reward import BoxedReward, WholeTextReward
     from thinktuning.models.chat import eos_ids
     from thinktuning.trainer.arguments import ThinkTuningConfig
     from thinktuning.trainer.trainer import ThinkTuningTrainer
 
     lora = job.training.lora
+    reward = {"last_box": BoxedReward, "whole_text": WholeTextReward}[job.training.reward]
     args = ThinkTuningConfig(
         output_dir=str(output),
         logging_steps=job.training.optimizer_steps_per_rollout_batch,
@@ -179,7 +180,7 @@ def build_trainer(
             args=args,
             train_dataset=Dataset.from_list(prompts),
             processing_class=tokenizer,
-            reward_funcs=BoxedReward(grader, job.answer_kind, eos_ids(model, tokenizer)),
+            reward_funcs=reward(grader, job.answer_kind, eos_ids(model, tokenizer)),
             teacher=teacher,
             peft_config=LoraConfig(task_type="CAUSAL_LM", **lora.model_dump()) if lora else None,
         )
@@ -191,7 +192,7 @@ def build_trainer(
 
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
-    not_in_trl = {"max_prompt_length", "rollouts_per_step", "lora", "vllm"}
+    not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         settings |= {

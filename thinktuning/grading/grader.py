@@ -18,7 +18,8 @@ from typing import Self
 
 from pebble import ProcessFuture, ProcessPool
 
-from thinktuning.grading.answers import AnswerKind, verify, verify_literally
+from thinktuning.grading.answers import verify, verify_literally
+from thinktuning.grading.whole_text import GradedAs, verify_whole_text
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +60,14 @@ class Grader:
         self,
         answers: Sequence[str | None],
         golds: Sequence[str],
-        kinds: Sequence[AnswerKind] | AnswerKind,
+        kinds: Sequence[GradedAs] | GradedAs,
     ) -> list[Verdict]:
         """Return one verdict per answer, in order; repeated answers are graded once.
 
         Args:
             answers: the extracted answers; None where there is none.
             golds: the gold answers, as `parse_gold` returns them.
-            kinds: the kind of each answer, or of all.
+            kinds: the kind of each answer, or of all; `whole_text`: the answers are whole texts.
 
         Raises:
             ValueError: the lengths differ, or a letter or yes/no gold answer is not one.
@@ -83,13 +84,14 @@ class Grader:
         return [verdicts[case] for case in cases]
 
     def _grade_one(
-        self, answer: str | None, gold: str, kind: AnswerKind
+        self, answer: str | None, gold: str, kind: GradedAs
     ) -> Verdict | ProcessFuture[bool]:
         if answer is None:
             return Verdict.no_answer
-        literal = verify_literally(answer, gold, kind)
-        if literal is not None:
-            return Verdict.correct if literal else Verdict.incorrect
+        if kind != "whole_text":
+            literal = verify_literally(answer, gold, kind)
+            if literal is not None:
+                return Verdict.correct if literal else Verdict.incorrect
         if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self.num_workers,
@@ -117,10 +119,12 @@ def _await(future: ProcessFuture[bool], answer: str | None) -> Verdict:
             return Verdict.error
 
 
-def _verify_in_worker(answer: str, gold: str, kind: AnswerKind, time_limit: float) -> bool:
+def _verify_in_worker(answer: str, gold: str, kind: GradedAs, time_limit: float) -> bool:
     """Run `verify`; if the parent was killed meanwhile, a timer ends the worker, even in C code."""
     signal.setitimer(signal.ITIMER_REAL, 2 * time_limit)  # by default SIGALRM kills the process
     try:
+        if kind == "whole_text":
+            return verify_whole_text(answer, gold)
         return verify(answer, gold, kind)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -1,5 +1,7 @@
 r"""The reward: 1 if the completion ended by itself and its last `\boxed{}` is correct, else 0.
 
+`WholeTextReward` verifies the whole text instead of the box, as the paper's released code does.
+
 Departure from the released code: if the verifier fails or times out, there is no verdict. The
 reward is then None, which TRL leaves out of the group's mean and the loss, and it is counted.
 """
@@ -9,6 +11,7 @@ from typing import Any
 
 from thinktuning.grading.answers import AnswerKind, extract_boxed
 from thinktuning.grading.grader import Grader, Verdict
+from thinktuning.grading.whole_text import GradedAs
 
 REWARDS = {Verdict.correct: 1.0, Verdict.incorrect: 0.0, Verdict.no_answer: 0.0}
 
@@ -25,7 +28,7 @@ class BoxedReward:
 
     def __init__(self, grader: Grader, kind: AnswerKind, eos_ids: Sequence[int]) -> None:
         self.grader = grader
-        self.kind = kind
+        self.kind: GradedAs = kind
         self.eos_ids = eos_ids
 
     def __call__(
@@ -38,7 +41,7 @@ class BoxedReward:
     ) -> list[float | None]:
         """Score each completion: 1.0, 0.0, or None where the verifier failed."""
         answers = [
-            extract_boxed(completion_text(completion)) if ended(ids, self.eos_ids) else None
+            self.answer(completion_text(completion)) if ended(ids, self.eos_ids) else None
             for completion, ids in zip(completions, completion_ids, strict=True)
         ]
         verdicts = self.grader.grade(answers, answer, self.kind)
@@ -46,6 +49,24 @@ class BoxedReward:
         if log_metric is not None:
             log_metric("verifier_failures", sum(r is None for r in rewards) / len(rewards))
         return rewards
+
+    def answer(self, text: str) -> str | None:
+        """Return the part of a completion that is verified, None if there is none."""
+        return extract_boxed(text)
+
+
+class WholeTextReward(BoxedReward):
+    """As `BoxedReward`, but math-verify looks for the answer in the whole text (`whole_text`)."""
+
+    __name__ = "whole_text_reward"
+
+    def __init__(self, grader: Grader, kind: AnswerKind, eos_ids: Sequence[int]) -> None:
+        super().__init__(grader, kind, eos_ids)
+        self.kind = "whole_text"
+
+    def answer(self, text: str) -> str | None:
+        """Return the completion as it is."""
+        return text
 
 
 def completion_text(completion: str | list[dict[str, str]]) -> str:

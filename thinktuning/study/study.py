@@ -78,6 +78,12 @@ class Study(Section):
         train = self.resources.train
         for name in self.methods:
             job = self.train_job(name, self.seeds[0])
+            words = self.data.answer_kind not in ("number", "latex")
+            if words and job.train and job.training.reward == "whole_text":
+                raise ValueError(
+                    f"method {name} has training.reward: whole_text, which finds numbers and LaTeX,"
+                    f" but data.answer_kind is {self.data.answer_kind}; use reward: last_box"
+                )
             if job.training.lora and job.train and train.is_sharded:
                 raise ValueError(
                     f"method {name} trains a LoRA adapter, and merging it needs the whole model on"

@@ -51,6 +51,9 @@ class TrainingConfig(Section):
 
     A rollout batch is `per_device_train_batch_size * steps_per_generation` completions per process,
     `num_generations` for each prompt, and is used for `num_iterations` passes.
+
+    `reward`: what is verified of a completion that ended by itself: its last box, or, as in the
+    paper's released code, the whole text (`thinktuning.grading.whole_text`).
     """
 
     max_steps: PositiveInt
@@ -77,6 +80,7 @@ class TrainingConfig(Section):
     delta: Positive | None = 3.0
     beta: NonNegative = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
+    reward: Literal["last_box", "whole_text"] = "last_box"
     bf16: bool = False
     gradient_checkpointing: bool = False
     lora: LoRAConfig | None = None
