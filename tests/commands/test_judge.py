@@ -97,6 +97,18 @@ def test_a_server_that_is_down_stops_the_job_or_leaves_answers_missing(stored, t
     assert {row["judge"] for row in read_jsonl(tmp_path / "out.jsonl")} == {None}
 
 
+@pytest.mark.parametrize("usable", [0, 1])
+def test_a_judge_without_one_usable_reply_is_named(stored, tmp_path, caplog, usable):
+    def answer(_, number):
+        return 200, reply("<behaviors>none</behaviors>" if number <= usable else "I cannot say.")
+
+    with Server(answer) as server:
+        judge(judge_job(server.url), *stored, tmp_path / "out.jsonl")
+    texts = [record.getMessage() for record in caplog.records]
+    assert len(texts) == 1 - usable
+    assert all("None of the judge's 10 replies" in t and "'I cannot say.'" in t for t in texts)
+
+
 def test_a_local_model_judges(stored, tmp_path, tiny_model_dir):
     spec = JudgeConfig.model_validate(
         {

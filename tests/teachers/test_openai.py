@@ -7,7 +7,10 @@ import pytest
 from openai_server import Server, error, reply
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from thinktuning.evaluation.config import JudgeConfig
 from thinktuning.io.errors import StudyError
+from thinktuning.teachers.config import TeacherConfig
+from thinktuning.teachers.connect import connect
 from thinktuning.teachers.local import LocalTeacher
 from thinktuning.teachers.openai import OpenAITeacher
 
@@ -127,6 +130,47 @@ def test_a_chat_that_the_server_rejects_does_not_affect_the_others():
         assert teacher.generate(CHATS[:3]) == ["ok", None, "ok"]
         with pytest.raises(StudyError, match="context length"):
             teacher_of(server.url, concurrency=1).generate(CHATS[:3])
+
+
+def test_if_no_chat_is_answered_the_log_has_the_servers_error_once(caplog):
+    broken = True
+
+    def answer(*_):
+        return (400, error("context length exceeded")) if broken else (200, None)
+
+    with Server(answer) as server:
+        teacher = teacher_of(server.url, on_failure="skip", section="judge")
+        for _ in range(3):
+            assert teacher.generate(CHATS) == [None] * len(CHATS)
+        (text,) = [record.getMessage() for record in caplog.records]
+        assert "judge.openai: " in text and "context length exceeded" in text
+        broken = False
+        assert teacher.generate(CHATS) == ["ok"] * len(CHATS)
+        broken = True
+        teacher.generate(CHATS)
+        assert len(caplog.records) == 2, "it had answered again in between"
+
+
+def test_replies_that_are_cut_off_are_no_failure_of_the_server(caplog):
+    with Server(lambda *_: (200, reply("...", 7, "length"))) as server:
+        assert teacher_of(server.url, on_failure="skip").generate(CHATS[:1]) == [None]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (TeacherConfig, r"teacher\.openai: .*training resumes"),
+        (JudgeConfig, r"judge\.openai: .*n$"),
+    ],
+)
+def test_the_error_names_the_section_and_what_happens_next(kind, message):
+    with Server(lambda *_: (404, error("no such model"))) as server:
+        endpoint = {"base_url": server.url, "model": "x"}
+        spec = kind.model_validate({"backend": "openai", "openai": endpoint})
+        with pytest.raises(StudyError, match=message) as caught:
+            connect(spec, None, "--model").generate(CHATS[:1])
+    assert ("resumes" in str(caught.value)) == (kind is TeacherConfig)
 
 
 def test_the_key_comes_from_the_environment(monkeypatch):

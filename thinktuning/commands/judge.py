@@ -4,6 +4,7 @@ A second opinion on the lexical detector, through the teachers' backends. A miss
 reply is recorded as missing, not as "none".
 """
 
+import logging
 import re
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from thinktuning.models.checks import check
 from thinktuning.study.jobs import JudgeJob
 from thinktuning.teachers.connect import connect
 from thinktuning.teachers.prompts import load
+
+logger = logging.getLogger(__name__)
 
 _REPLY = re.compile(r"<behaviors>([a-z_,\s]*)</behaviors>")
 
@@ -40,7 +43,17 @@ def judge(
     chosen = chosen[: job.judge.num_samples]
     prompt = load(job.judge.prompt, "judge.prompt")
     chats = [prompt.chat(questions[row["id"]], row["text"]) for row in chosen]
-    judged = [parse(reply) for reply in ask(job, chats, model_dir)]
+    replies = ask(job, chats, model_dir)
+    judged = [parse(reply) for reply in replies]
+    if judged and all(names is None for names in judged):
+        logger.warning(
+            "None of the judge's %d replies can be used: %d are missing, and the first of the"
+            " others is %.200r. behaviors.csv counts them as missing. Likely causes:"
+            " judge.max_completion_length, judge.prompt, a judge that does not keep to the form",
+            len(replies),
+            sum(reply is None for reply in replies),
+            next((reply for reply in replies if reply is not None), None),
+        )
     write_jsonl(
         output,
         [

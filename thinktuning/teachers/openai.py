@@ -1,5 +1,6 @@
 """OpenAITeacher: a teacher behind an OpenAI-compatible server."""
 
+import logging
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ import openai
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import Chat
 from thinktuning.teachers.config import BackendConfig, OpenAIConfig, TeacherConfig
+
+logger = logging.getLogger(__name__)
 
 # The request itself is wrong: trying again cannot help.
 MISTAKES = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
@@ -27,6 +30,7 @@ class OpenAITeacher:
         api_key: by default the environment's OPENAI_API_KEY.
         chat_template_kwargs: variables of the model's chat template; sent only if there are any,
             since not every server takes them (vLLM and SGLang do).
+        section: the study's section that describes the server, for messages: teacher or judge.
         settings: fields of `OpenAIConfig`: concurrency; timeout, in seconds per request;
             max_retries of a failed request, with increasing waits that respect `Retry-After`;
             on_failure: after the last retry, `stop` raises; `skip` leaves this chat and the rest
@@ -41,6 +45,7 @@ class OpenAITeacher:
         max_completion_length: int = TeacherConfig().max_completion_length,
         api_key: str | None = None,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        section: str = TeacherConfig.section,
         **settings: Any,
     ) -> None:
         endpoint = OpenAIConfig(base_url=base_url, model=model, **settings)
@@ -57,7 +62,9 @@ class OpenAITeacher:
         self.max_completion_length = max_completion_length
         self.concurrency = endpoint.concurrency
         self.on_failure = endpoint.on_failure
+        self.section = section
         self.num_generated_tokens = 0
+        self._failing = False  # no chat of the last batch was answered, and the log says why
 
     def generate(self, chats: list[Chat]) -> list[str | None]:
         """Answer each chat; None where there is no complete reply.
@@ -66,16 +73,36 @@ class OpenAITeacher:
             StudyError: the server stays unavailable and `on_failure` is `stop`, or it refuses the
                 key or the model.
         """
+        if not chats:
+            return []
         away = Event()
+        errors: list[openai.OpenAIError] = []
         with ThreadPoolExecutor(self.concurrency) as pool:
-            answers = list(pool.map(lambda chat: self._ask(chat, away), chats))
-        self.num_generated_tokens += sum(tokens for _, tokens in answers)
-        return [reply for reply, _ in answers]
+            answers = list(pool.map(lambda chat: self._ask(chat, away, errors), chats))
+        self._warn(errors, all_failed=bool(errors) and all(answer is None for answer in answers))
+        replies = [answer or (None, 0) for answer in answers]
+        self.num_generated_tokens += sum(tokens for _, tokens in replies)
+        return [reply for reply, _ in replies]
 
-    def _ask(self, chat: Chat, away: Event) -> tuple[str | None, int]:
-        """Return one reply and the number of its tokens."""
+    def _warn(self, errors: list[openai.OpenAIError], all_failed: bool) -> None:
+        """Log the server's error if it answers no chat at all: once, until it answers again."""
+        if all_failed and not self._failing:
+            logger.warning(
+                "%s.openai: %s answers none of the chats as model %r: %s. on_failure: skip goes on"
+                " without replies",
+                self.section,
+                self.client.base_url,
+                self.model,
+                errors[0],
+            )
+        self._failing = all_failed
+
+    def _ask(
+        self, chat: Chat, away: Event, errors: list[openai.OpenAIError]
+    ) -> tuple[str | None, int] | None:
+        """Return one reply and the number of its tokens; None if the request fails."""
         if away.is_set():
-            return None, 0
+            return None
         try:
             completion = self.client.chat.completions.create(
                 model=self.model,
@@ -85,15 +112,17 @@ class OpenAITeacher:
                 extra_body=self.extra_body,
             )
         except openai.OpenAIError as error:
+            errors.append(error)
             if isinstance(error, openai.BadRequestError) and self.on_failure == "skip":
-                return None, 0  # only this chat fails, e.g. longer than the server's context
+                return None  # only this chat fails, e.g. longer than the server's context
             away.set()
             if self.on_failure == "skip" and not isinstance(error, MISTAKES):
-                return None, 0
+                return None
+            resumes = ": training resumes from its last checkpoint"
             raise StudyError(
-                f"teacher.openai: {self.client.base_url} does not answer as model {self.model!r}:"
-                f" {error}. Check base_url, model and OPENAI_API_KEY, and that the server is up;"
-                " then run again: training resumes from its last checkpoint"
+                f"{self.section}.openai: {self.client.base_url} does not answer as model"
+                f" {self.model!r}: {error}. Check base_url, model and OPENAI_API_KEY, and that the"
+                f" server is up; then run again{resumes if self.section == 'teacher' else ''}"
             ) from error
         tokens = completion.usage.completion_tokens if completion.usage else 0
         choice = completion.choices[0]
@@ -117,4 +146,5 @@ def connect(
         **spec.openai.model_dump(),
         max_completion_length=spec.max_completion_length,
         chat_template_kwargs=chat_template_kwargs,
+        section=spec.section,
     )
