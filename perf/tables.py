@@ -14,6 +14,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
+from thinktuning.analysis.training import NEEDED
 from thinktuning.commands.compare import compare
 from thinktuning.io.files import write_jsonl
 from thinktuning.study.config import ComparisonConfig
@@ -71,7 +72,7 @@ def main():
         for method in methods:
             for seed in range(args.seeds):
                 made = results / f"runs/{method}/seed{seed}"
-                metrics = [{"rollout_batch": b, "reward": 0} for b in range(50)]
+                metrics = [dict.fromkeys(NEEDED, 0) | {"rollout_batch": b} for b in range(50)]
                 write_jsonl(made / "metrics.jsonl", metrics)
                 (made / "provenance.json").write_text(json.dumps(cost | {"peak_memory_mb": 1.0}))
                 for task in job.tasks:

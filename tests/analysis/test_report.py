@@ -48,6 +48,12 @@ def test_the_page_shows_accuracies_costs_and_commits(tmp_path: Path) -> None:
     assert "c0ffee0, c0ffee1" in found
 
 
+def test_the_page_shows_what_was_taught(tmp_path: Path) -> None:
+    page = write_page(tmp_path, HARMLESS)
+    assert {"Training", "parsed, %", "1,234.5", "32.1", "no signal, %"} <= {*cells(page)}
+    assert "(taught 0 of N asked)" in page.read_text()
+
+
 def test_the_page_shows_behaviors_and_answer_changes(tmp_path: Path) -> None:
     found = cells(write_page(tmp_path, HARMLESS))
     assert {"Answer changes", "wrong to right, %", "12.3", "0.0", "80.0", ""} <= {*found}
@@ -100,6 +106,8 @@ def test_a_study_without_training_has_no_viewer(tmp_path: Path) -> None:
         ("tables/comparison.csv", None, "cannot be read .*`snakemake .*` writes it"),
         ("tables/comparison.csv", "method,task\n", "has no column label, n, .*diff_base; "),
         ("tables/cost.csv", "", "has no column stage, wall_seconds"),
+        ("tables/training.csv", "label,seed", "has no column num_batches, num_guided"),
+        ("runs/taught/seed1/metrics.jsonl", "{}", "rows without rollout_batch, guidance_rate"),
         ("plots/accuracy.svg", None, "cannot be read"),
         ("runs/taught/seed1/rollouts.jsonl", None, "cannot be read"),
         (

@@ -74,10 +74,16 @@ def write_results(results: Path, job: CompareJob, correct: Correct) -> None:
             inputs |= {"teacher_prompt": "organism", "teacher_model": None}
             cost |= {"inputs": inputs, "model_sha256": f"{method}{seed}"}
             (directory / "provenance.json").write_text(json.dumps(cost))
-            metrics = [
-                {"rollout_batch": b, "reward": b / 4, "guidance_rate": 0.1} for b in (1, 2, 3)
-            ]
+            metrics = [batch(b, reward=b / 4) for b in (1, 2, 3)]
             write_jsonl(directory / "metrics.jsonl", metrics)
+
+
+def batch(number: int, **changes: float) -> dict[str, float]:
+    """Return a row of metrics.jsonl: of eight rollouts, two asked about, one taught."""
+    row = {"rollout_batch": number, "reward": 0.5, "guidance_rate": 0.1, "num_rollouts": 8.0}
+    row |= {"num_asked": 2.0, "num_unanswered": 0.0, "num_unparsed": 1.0, "num_taught": 1.0}
+    row |= {"num_cut_off": 4.0, "no_signal": 0, "reflection_rate": 0.25}
+    return row | changes
 
 
 def run_compare(directory: Path, job: CompareJob, correct: Correct) -> list[dict[str, str]]:

@@ -5,7 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from answered_study import batch
+
 from thinktuning.analysis.gallery import GALLERY
+from thinktuning.analysis.training import TRAINING
 from thinktuning.commands.report import report
 from thinktuning.grading.behaviors import PATTERNS
 from thinktuning.io.files import write_jsonl
@@ -59,6 +62,12 @@ def write_results(results: Path, rollouts: dict[int, list[dict[str, Any]]]) -> N
         for method, label in JOB.methods.items()
     ]
     write_table(results / "tables/comparison.csv", comparison)
+    names = {"method": "taught", "label": JOB.methods["taught"], "seed": "mean"}
+    counts = dict.fromkeys(TRAINING, 8) | {"num_asked": 1234.5, "num_taught": 7}
+    write_table(
+        results / "tables/training.csv",
+        [names | counts | {"parsed_rate": 0.321, "last_reflection_rate": None}],
+    )
     cost = {"method": "taught", "label": JOB.methods["taught"], "stage": "train"}
     cost |= {"seed": "mean", "wall_seconds": 90.0, "num_generated_tokens": 12345.0}
     cost |= {"num_teacher_tokens": 67.0, "peak_memory_mb": 1000.4}
@@ -76,6 +85,7 @@ def write_results(results: Path, rollouts: dict[int, list[dict[str, Any]]]) -> N
     for seed, rows in rollouts.items():
         directory = results / f"runs/taught/seed{seed}"
         write_jsonl(directory / "rollouts.jsonl", rows)
+        write_jsonl(directory / "metrics.jsonl", [batch(1)])
         made = {"commit": f"c0ffee{seed}", "python": "3.11.7", "versions": {"torch": "2.13"}}
         (directory / "provenance.json").write_text(json.dumps(made))
     for evaluation in ("base/seed0", "taught/seed0", "taught/seed1"):

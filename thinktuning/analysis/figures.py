@@ -11,6 +11,8 @@ from statistics import fmean
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.analysis.labels import bars_height, wrapped_labels
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -169,11 +171,11 @@ def forest(
     import matplotlib
     from matplotlib.figure import Figure
 
-    tasks, methods = unique(rows, "task"), unique(rows, "method")
+    tasks, methods, labels = unique(rows, "task"), unique(rows, "method"), wrapped_labels(rows)
     titles = {(task, name): fill(f"{task}: {name}", 36) for task in tasks for name in columns}
     with matplotlib.rc_context(STYLE):
         lines = max(title.count("\n") for title in titles.values())
-        height = 0.8 + (0.5 + 0.18 * lines + 0.25 * len(methods)) * len(tasks)
+        height = 0.8 + (0.5 + 0.18 * lines + bars_height(labels, 0.25)) * len(tasks)
         figure = Figure(figsize=(1.6 + 3.2 * len(columns), height))
         axes = figure.subplots(len(tasks), len(columns), squeeze=False, sharex="col", sharey=True)
         for row in rows:
@@ -189,8 +191,7 @@ def forest(
                 axis.grid(axis="y", visible=False)
                 if zero:
                     axis.axvline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
-        labels = {row["method"]: row["label"] for row in rows}
-        axes[0, 0].set_yticks(range(len(methods)), [labels[method] for method in methods])
+        axes[0, 0].set_yticks(range(len(methods)), list(labels.values()))
         axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)  # the first method on top
         for axis in axes[-1]:
             axis.set_xlabel(x_label)
@@ -226,11 +227,11 @@ def flips(rows: Sequence[ComparisonRow]) -> str:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    tasks, methods = unique(rows, "task"), unique(rows, "method")
+    tasks, methods, labels = unique(rows, "task"), unique(rows, "method"), wrapped_labels(rows)
     columns = min(2, len(tasks))
     lines = -(-len(tasks) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(1.6 + 3.4 * columns, (0.7 + 0.22 * len(methods)) * lines))
+        figure = Figure(figsize=(1.6 + 3.4 * columns, (0.7 + bars_height(labels, 0.22)) * lines))
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for axis in axes.flat[len(tasks) :]:
             axis.set_visible(False)
@@ -246,8 +247,7 @@ def flips(rows: Sequence[ComparisonRow]) -> str:
             if i + columns >= len(tasks):  # the last of its column
                 axis.set_xlabel("% of committed answers")
                 axis.tick_params(labelbottom=True)
-        labels = {row["method"]: row["label"] for row in rows}
-        axes[0, 0].set_yticks(range(len(methods)), [labels[method] for method in methods])
+        axes[0, 0].set_yticks(range(len(methods)), list(labels.values()))
         axes[0, 0].set_ylim(len(methods) - 0.4, -0.6)
         axes[0, 0].set_xlim(0, 100)
         swatches = [(shown, shade) for shown, shade in FLIP_COLORS.values()]

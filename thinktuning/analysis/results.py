@@ -116,12 +116,15 @@ def check_same_questions(path: Path, found: Answers, other: Path, expected: Answ
         )
 
 
-def read_metrics(path: Path) -> list[JsonObject]:
-    """Read one run's metrics, one row per log."""
+def read_metrics(path: Path, keys: Iterable[str] = ()) -> list[JsonObject]:
+    """Read one run's metrics, one row per log; each must have a `rollout_batch` and these keys."""
     rows = list(read_jsonl(path))
-    if not rows or any("rollout_batch" not in row for row in rows):
+    needed = ("rollout_batch", *keys)
+    absent = [key for key in needed if any(key not in row for row in rows)]
+    if not rows or absent:
         raise StudyError(
-            f"{path}: has no rows, or rows without rollout_batch; train this run again"
+            f"{path}: has no rows, or rows without {', '.join(absent or needed)}; train this run"
+            " again"
         )
     return rows
 

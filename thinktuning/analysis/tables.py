@@ -29,10 +29,13 @@ def is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def markdown(job: CompareJob, rows: Sequence[ComparisonRow], commits: Sequence[str]) -> str:
+def markdown(
+    job: CompareJob, rows: Sequence[ComparisonRow], training: str, commits: Sequence[str]
+) -> str:
     """Return comparison.md, from the rows of comparison.csv.
 
-    `commits` are those of the code that produced the answers.
+    `training` is its section on training, "" for none; `commits` are those of the code that
+    produced the answers.
     """
     parts = [f"# Study `{job.study}`: the methods compared", header(job, commits)]
     parts += filter(None, [surprises(job, rows)])
@@ -43,6 +46,7 @@ def markdown(job: CompareJob, rows: Sequence[ComparisonRow], commits: Sequence[s
             shown = [row for row in of_task if row["method"] != baseline]
             if shown:
                 parts += [difference_table(shown, baseline, job.methods[baseline])]
+    parts += filter(None, [training])
     return "\n\n".join([*parts, footnotes(job)]) + "\n"
 
 

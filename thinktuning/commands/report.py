@@ -6,14 +6,16 @@ A self-contained HTML page, built by `thinktuning.analysis.report`.
 from pathlib import Path
 
 from thinktuning.analysis.report.page import page
+from thinktuning.analysis.training import marked, read_training, training_runs
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.jobs import CompareJob
 
 
 def report(job: CompareJob, results: Path, output: Path) -> None:
-    """Write the report of a study from its tables, plots and rollouts.
+    """Write the report of a study from its tables, plots, metrics and rollouts.
 
     Raises:
         StudyError: a file is missing or broken.
     """
-    write_text_atomic(output, page(job, results))
+    runs = training_runs(read_training(job, results))
+    write_text_atomic(output, page(marked(job, runs), results))

@@ -35,7 +35,7 @@ def add_stages(commands: "Subcommands") -> None:
         required=False,
         config=CONFIG,
         results="directory of the study's results",
-        tables="directory for comparison.{csv,md,tex}, subsets, behaviors, flips and cost.csv",
+        tables="directory for comparison.{csv,md,tex} and the other tables",
         plots="directory for the SVG plots",
     ).add_argument(
         "samples",

@@ -58,6 +58,12 @@ rule compare:
             caption="../report/flips.rst",
         ),
         report(
+            "results/tables/training.csv",
+            category="Tables",
+            labels={"table": "training", "format": "csv"},
+            caption="../report/training.rst",
+        ),
+        report(
             "results/tables/cost.csv",
             category="Tables",
             labels={"table": "cost", "format": "csv"},
@@ -95,7 +101,9 @@ rule report:
     input:
         rules.compare.output,
         expand("{evaluation}/results.json", evaluation=EVALUATIONS),
-        expand("{run}/{file}", run=RUNS, file=["rollouts.jsonl", "provenance.json"]),
+        expand(
+            "{run}/{file}", run=RUNS, file=["metrics.jsonl", "rollouts.jsonl", "provenance.json"]
+        ),
         config=rules.resolve_compare.output,
     output:
         "results/report/index.html",

@@ -21,6 +21,7 @@ from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.analysis.report.viewer import viewer_json
 from thinktuning.analysis.results import COST, evaluations, read_json, unreadable
+from thinktuning.analysis.training import NOTES, TRAINING
 from thinktuning.grading.behaviors import FLIPS, PATTERNS
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import CompareJob
@@ -74,6 +75,10 @@ def page(job: CompareJob, results: Path) -> str:
         plots=plots,
         behaviors=behaviors_table([row for row in behaviors if row["task"] == headline]),
         flips=flips_table(flips),
+        training=training_table(
+            read_table(results / "tables/training.csv", ("label", "seed", *TRAINING))
+        ),
+        training_notes=NOTES,
         cost=cost_table(read_table(results / "tables/cost.csv", ("stage", *COST))),
         provenance=provenance_table(job, results),
         num_rollouts=sum(map(len, rollouts.values())),
@@ -197,6 +202,33 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.1f}"
 
 
+def training_table(rows: Sequence[CsvRow]) -> Table:
+    """Return what each run was taught, and how often it had something to learn."""
+    head = ["method", "seed", "batches", "asked", "parsed, %", "taught", "no signal, %"]
+    head += ["cut off, %", "reflects at the end, %"]
+    body = []
+    for row in rows:
+        asked, taught = (count(row[key]) for key in ("num_asked", "num_taught"))
+        guided = [asked, percent(row["parsed_rate"]), taught] if row["num_guided"] else ["-"] * 3
+        shares = ("no_signal_rate", "cut_off_rate", "last_reflection_rate")
+        body.append(
+            [row["label"], seed_text(row["seed"]), count(row["num_batches"])]
+            + guided
+            + [percent(row[key]) for key in shares]
+        )
+    return Table("Training", head, body, num_names=2)
+
+
+def count(number: float) -> str:
+    """Format a count; the mean of several may have a decimal."""
+    return f"{number:,.1f}".removesuffix(".0")
+
+
+def seed_text(seed: float | str) -> str:
+    """Format a seed, or `mean`."""
+    return seed if isinstance(seed, str) else f"{seed:.0f}"
+
+
 def cost_table(rows: Sequence[CsvRow]) -> Table:
     """Return the cost of training and evaluation."""
     head = [
@@ -212,7 +244,7 @@ def cost_table(rows: Sequence[CsvRow]) -> Table:
         [
             row["label"],
             row["stage"],
-            row["seed"] if isinstance(row["seed"], str) else f"{row['seed']:.0f}",
+            seed_text(row["seed"]),
             f"{row['wall_seconds'] / 60:.1f}",
             f"{row['num_generated_tokens']:,.0f}",
             f"{row['num_teacher_tokens']:,.0f}",
