@@ -75,6 +75,13 @@ def test_feedback_that_was_removed_again_is_not_taught(batch):
     assert rollout.text == rollout.student_text == "ab"
 
 
+def test_completions_without_their_eos_are_cut_off(batch):
+    assert batch.num_cut_off == 0
+    batch.sampled([list(b"abcdef"), list(b"cE")], None)
+    batch.replace(0, list(b"abxyE"), start=2)
+    assert batch.num_cut_off == 1  # the student's own, whatever was spliced on
+
+
 def test_what_keep_keeps():
     rewards = (1.0, 0.0, math.nan)
     assert [is_kept(r, "all") for r in rewards] == [True, True, True]

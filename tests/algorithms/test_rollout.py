@@ -39,6 +39,7 @@ def test_metrics():
     assert metrics["num_rollouts"] == 5
     assert (metrics["num_asked"], metrics["num_taught"], metrics["num_unparsed"]) == (3, 2, 1)
     assert (metrics["wrong_to_right"], metrics["right_to_wrong"]) == (1, 1)
+    assert metrics["num_zero_advantage"] == 5
     assert metrics["student_tokens"] == 25 and metrics["spliced_length"] == 9
 
 

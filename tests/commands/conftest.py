@@ -23,14 +23,17 @@ def training(likely_eos, tmp_path, request):
         "rollouts_per_step": 2,
     }
     study["teacher"] |= {"max_completion_length": 16}
+    # the tiny model as its own teacher never gives feedback that parses
+    study["algorithm"]["max_untaught_batches"] = None
     # four prompts per batch and 12 questions: resuming crosses from the first epoch to the second
     data = tmp_path / "train.jsonl"
     rows = [{"id": f"q{i}", "question": f"What is {i}+1?", "answer": str(i + 1)} for i in range(12)]
     write_jsonl(data, rows)
 
-    def resolve(teacher=None, **overrides):
+    def resolve(teacher=None, algorithm=None, **overrides):
         changed = study | {"training": study["training"] | overrides}
         changed["teacher"] = study["teacher"] | (teacher or {})
+        changed["algorithm"] = study["algorithm"] | (algorithm or {})
         return parse_study(changed, "test").train_job("thinktuning", 0)
 
     return resolve, likely_eos, data

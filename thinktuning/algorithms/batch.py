@@ -10,7 +10,7 @@ from thinktuning.algorithms.feedback import Feedback
 from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
 
 LogProbs = list[list[float | None]]
-SUMMED = ("teacher_tokens", "num_unspliced")  # metrics that count something
+SUMMED = ("teacher_tokens", "num_unspliced", "num_cut_off")  # metrics that count something
 
 
 @dataclass
@@ -96,6 +96,11 @@ class RolloutBatch:
     def taught(self) -> dict[int, Lesson]:
         """Return the lessons whose feedback is in the completion."""
         return {i: lesson for i, lesson in self.lessons.items() if lesson.taught}
+
+    @property
+    def num_cut_off(self) -> int:
+        """Return how many of the student's completions the token limit cut off."""
+        return sum(not ids or ids[-1] not in self.eos_token_ids for ids in self.student_ids)
 
     def sampled(self, completion_ids: Sequence[Sequence[int]], logprobs: LogProbs | None) -> None:
         """Store what the student sampled."""

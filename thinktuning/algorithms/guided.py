@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
+from pydantic import PositiveInt
+
 from thinktuning.algorithms import schedule
 from thinktuning.algorithms.batch import Lesson, RolloutBatch, is_kept
 from thinktuning.algorithms.config import AlgorithmConfig, Keep, Mask, ScheduleConfig, Selection
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 class GuidedConfig(AlgorithmConfig):
     """The keys shared by algorithms that splice a teacher's feedback onto rollouts.
 
-    `keep`: which spliced rollouts to keep, by their reward.
+    `keep`: which spliced rollouts to keep, by their reward. `max_untaught_batches`: training stops
+    after this many rollout batches in a row in which no reply of the teacher could be used; null:
+    it never does.
     """
 
     uses_teacher: ClassVar[bool] = True
@@ -32,6 +36,7 @@ class GuidedConfig(AlgorithmConfig):
     keep: Keep = "all"
     schedule: ScheduleConfig = ScheduleConfig()
     mask: Mask = "trajectory"
+    max_untaught_batches: PositiveInt | None = 5
 
     def guidance_rate(self, t: int, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""

@@ -64,8 +64,12 @@ class Algorithm(Generic[C]):
     @property
     def changes_loss(self) -> bool:
         """Whether this algorithm has a hook in the loss."""
-        own = type(self)
-        return own.shape is not Algorithm.shape or own.loss is not Algorithm.loss
+        return type(self).shape is not Algorithm.shape or self.replaces_loss
+
+    @property
+    def replaces_loss(self) -> bool:
+        """Whether this algorithm may have a loss of its own, which need not use the advantages."""
+        return type(self).loss is not Algorithm.loss
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse TRL options under which the hooks would not compute this algorithm.

@@ -60,6 +60,7 @@ def summarize(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "num_taught": len(taught),
         "num_unanswered": sum(r.teacher_reply is None for r in asked),
         "num_unparsed": sum(not r.parsed for r in asked),
+        "num_zero_advantage": sum(math.isclose(r.advantage, 0, abs_tol=1e-6) for r in rollouts),
         "wrong_to_right": sum(r.student_reward == 0 and r.reward == 1 for r in taught),
         "right_to_wrong": sum(r.student_reward == 1 and r.reward == 0 for r in taught),
     }

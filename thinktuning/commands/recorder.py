@@ -1,7 +1,9 @@
 """Record a running training: one row of metrics per rollout batch, and some of its rollouts."""
 
 import json
+import logging
 import math
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,30 +11,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.algorithms.rollout import sample
+from thinktuning.commands.watchdog import Watchdog
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
 
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
 
+logger = logging.getLogger(__name__)
 
 CRITICAL = ("loss", "grad_norm")  # of TRL's metrics: what must be finite for training to go on
 
 
 def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num_kept: int) -> Any:
-    """Return a callback that writes metrics and `num_kept` rollouts per batch, with progress."""
+    """Return a callback that writes metrics and `num_kept` rollouts per batch, with progress.
+
+    It stops a run that diverges, and warns of a run that nobody teaches or that cannot learn.
+    """
     from tqdm import tqdm
     from transformers import TrainerCallback
 
     metrics, rollouts = directory / "metrics.jsonl", directory / "rollouts.jsonl"
     steps_per_batch = trainer.args.logging_steps
+    watchdog = Watchdog(trainer.algorithm)
 
     class Recorder(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            """Drop rows written after the checkpoint that this run resumes from."""
-            for path in (metrics, rollouts):
+            """Drop rows written after the checkpoint that this run resumes from; count the rest."""
+            for path in (rollouts, metrics):
                 rows = list(read_jsonl(path)) if path.exists() else []
-                write_jsonl(path, [row for row in rows if row["step"] <= state.global_step])
+                kept = [row for row in rows if row["step"] <= state.global_step]
+                write_jsonl(path, kept)
+            for row in kept:
+                watchdog.watch(row)
             done = state.global_step // steps_per_batch
             total = trainer.num_rollout_batches
             self.bar = tqdm(total=total, initial=done, desc="train", unit="batch", miniters=1)
@@ -49,6 +60,7 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             row["completion_length"] = logs["completions/mean_length"]
             row["time_step"] = now - self.last
             row["time_update"] = row["time_step"] - logs["time_rollout"]
+            row["no_signal"] = int(watchdog.without_signal(row) is not None)
             self.last = now
             append(metrics, [finite(row)])
             kept = sample(trainer.rollouts, num_kept)
@@ -56,6 +68,13 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             figures = ("student_reward", "reflection_rate", "student_length", "guidance_rate")
             self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
             self.bar.update(row["rollout_batch"] - self.bar.n)
+            self.warn(watchdog.watch(row, trainer.rollouts))
+
+        def warn(self, texts: list[str]) -> None:
+            if texts:
+                with self.bar.external_write_mode(file=sys.stderr):  # on lines of their own
+                    for text in texts:
+                        logger.warning(text)
 
         def refuse_divergence(self, step: int, logs: Mapping[str, float]) -> None:
             """Stop, before the next checkpoint, if the loss or the gradients are not finite."""
@@ -67,6 +86,8 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.bar.close()
+            for text in watchdog.summary():
+                logger.warning(text)
 
     return Recorder()
 

@@ -213,7 +213,7 @@ class ThinkTuningTrainer(GRPOTrainer):
     def _record(self, advantages: list[float]) -> None:
         """Keep the rollouts of all processes, and log their metrics."""
         self.rollouts = gather_object(self.batch.records(advantages))
-        metrics = dict(self.batch.metrics)
+        metrics = self.batch.metrics | {"num_cut_off": self.batch.num_cut_off}
         counts = gather_object([{name: metrics[name] for name in SUMMED}])
         metrics |= {name: sum(each[name] for each in counts) for name in SUMMED}
         for name, value in (summarize(self.rollouts) | metrics).items():
