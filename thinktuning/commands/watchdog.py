@@ -92,7 +92,7 @@ class Watchdog:
             raise StudyError(
                 f"algorithm.max_untaught_batches: in {self.limit} rollout batches in a row no reply"
                 f" of the teacher was usable (taught 0 of {self.num_asked} asked), so this run is"
-                f" not the one that its name says. In the last one {why_unusable(row, rollouts)}"
+                f" not the one that its name says. In the last one, {why_unusable(row, rollouts)}"
                 " Find the cause and run again: with an unchanged configuration training resumes"
                 " from its last checkpoint. To train on anyway, raise the limit, or set it to null"
             )
