@@ -22,6 +22,8 @@ from thinktuning.study.jobs import CompareJob
 
 PROSE = "so the sum of 3 and 8 is 11 and with 4 more that makes 15 in all"
 
+INPUTS = ("model", "data", "prompt", "teacher_prompt", "teacher_model")  # of provenance.json
+
 
 def samples(rng, questions, num_samples, words):
     """Yield synthetic rows of samples.jsonl, with answers of about `words` words."""
@@ -74,13 +76,16 @@ def main():
                 made = results / f"runs/{method}/seed{seed}"
                 metrics = [dict.fromkeys(NEEDED, 0) | {"rollout_batch": b} for b in range(50)]
                 write_jsonl(made / "metrics.jsonl", metrics)
-                (made / "provenance.json").write_text(json.dumps(cost | {"peak_memory_mb": 1.0}))
+                inputs = dict.fromkeys(INPUTS, "same")
+                run = cost | {"peak_memory_mb": 1.0, "inputs": inputs, "model_sha256": "same"}
+                (made / "provenance.json").write_text(json.dumps(run))
                 for task in job.tasks:
                     made = results / f"eval/{method}/seed{seed}/{task}"
                     rows = samples(rng, args.questions, args.samples, args.words)
                     write_jsonl(made / "samples.jsonl", rows)
                     evaluated = {"commit": "none", "wall_seconds": 1.0, "peak_memory_mb": 1.0}
                     evaluated |= {"n": args.questions, "k": args.samples, "mean_tokens": 1.0}
+                    evaluated |= {"inputs": inputs}
                     (made / "results.json").write_text(json.dumps(evaluated))
         start = time.perf_counter()
         compare(job, results, results / "tables", results / "plots")

@@ -29,5 +29,7 @@ def connect(
         StudyError: `backend: model` without a directory.
     """
     module = import_module(f"thinktuning.teachers.{HOMES.get(spec.backend, spec.backend)}")
-    teacher: Teacher = module.connect(spec, directory, option, chat_template_kwargs or {})
+    # only where there are any: a backend without a chat template need not take them
+    options = {"chat_template_kwargs": chat_template_kwargs} if chat_template_kwargs else {}
+    teacher: Teacher = module.connect(spec, directory, option, **options)
     return teacher

@@ -159,7 +159,7 @@ def connect(
     spec: BackendConfig,
     directory: Path | None,
     option: str,
-    chat_template_kwargs: Mapping[str, Any],
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> LocalTeacher:
     """Return the teacher of `backend: self`, or of `backend: model` from its directory.
 

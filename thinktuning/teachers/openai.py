@@ -137,7 +137,7 @@ def connect(
     spec: BackendConfig,
     directory: Path | None,
     option: str,
-    chat_template_kwargs: Mapping[str, Any],
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> OpenAITeacher:
     """Return the teacher of `backend: openai`."""
     if spec.openai is None:
