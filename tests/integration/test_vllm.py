@@ -4,11 +4,6 @@ Not covered on a CPU: CUDA, server mode's weight sync (NCCL), several GPUs.
 """
 
 import math
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 import torch
@@ -16,16 +11,15 @@ import yaml
 from extras import needs
 from openai_server import Server, solve
 from processes import environment, run
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 from vllm_on_cpu import ENGINE, prepare
 
 from thinktuning.commands.evaluate import evaluate
 from thinktuning.commands.train import train
+from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
 from thinktuning.study.jobs import to_json
 from thinktuning.study.reading import load_study, parse_study
-from thinktuning.teachers.local import LocalTeacher
-from thinktuning.teachers.openai import OpenAITeacher
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 pytestmark = [pytest.mark.slow, needs("vllm")]
@@ -106,6 +100,7 @@ def test_training_with_rollouts_from_vllm_and_feedback(
     assert metrics[0]["num_taught"] > 0 and metrics[0]["spliced_reward"] == 1
     for row in metrics:
         assert math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])
+        assert 0 < row["sampling_logp_difference"] < 1e-3
         # the student's own tokens only: in float32 the two engines agree
         assert row["sampling/sampling_logp_difference/max"] < 1e-3
     for output, lessons in batches:  # only the teacher's tokens have no sampling log-probability
@@ -138,6 +133,43 @@ def test_the_correction_can_be_off(likely_eos, data, tmp_path, study, monkeypatc
     assert all(math.isfinite(row["loss"]) and row["grad_norm"] > 0 for row in metrics[:1])
     assert not any("importance_sampling_ratio" in batch for batch in batches)
     assert not any(name.startswith("sampling/") for row in metrics for name in row)
+    assert all(0 < row["sampling_logp_difference"] < 1e-3 for row in metrics)  # still compared
+
+
+@pytest.mark.parametrize("method", ["grpo", "thinktuning"])
+def test_an_engine_with_other_weights_stops_the_training(
+    likely_eos, data, tmp_path, study, monkeypatch, method
+):
+    """The weights change and do not reach the engine, as with a broken sync."""
+    import thinktuning.commands.train as stage
+
+    built = stage.build_trainer
+
+    def stale(*args):
+        trainer = built(*args)
+        perturb(trainer.model)
+        trainer.vllm_generation.sync_weights = lambda: None
+        return trainer
+
+    monkeypatch.setattr(stage, "build_trainer", stale)
+    study["training"]["vllm"] |= {"importance_sampling_correction": False}
+    study["algorithm"]["schedule"]["cutoff"] = None
+    with Server(solve) as server:
+        study["teacher"] |= {"backend": "openai", "max_completion_length": 16}
+        study["teacher"]["openai"] = {"base_url": server.url, "model": "tutor"}
+        job = parse_study(study, "test").train_job(method, 0)
+        with pytest.raises(StudyError, match="other log-probabilities in the trainer") as error:
+            train(job, likely_eos, data, tmp_path / "run")
+    assert "over max_logp_difference = 0.1" in str(error.value)
+    assert not (tmp_path / "run/model").exists()
+
+
+def perturb(model):
+    """Add noise to every weight."""
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        for weight in model.parameters():
+            weight += 0.05 * torch.randn(weight.shape, generator=generator)
 
 
 def test_training_seeds_sample_differently(lively, tmp_path, study):
@@ -179,10 +211,7 @@ def test_changed_weights_reach_vllm(model, data, tmp_path, study, monkeypatch, r
     tokenizer = AutoTokenizer.from_pretrained(directory)
     prompt = tokenizer("What is 1+1?", add_special_tokens=False).input_ids
     before = logprobs_of(trainer, prompt)
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(0)
-        for weight in trainer.model.parameters():
-            weight += 0.05 * torch.randn(weight.shape, generator=generator)
+    perturb(trainer.model)
     trainer.vllm_generation.sync_weights()
     after = logprobs_of(trainer, prompt)
     with torch.no_grad():
@@ -224,63 +253,3 @@ def logprobs_of(trainer, prompt):
     (output,) = llm.generate([TokensPrompt(prompt_token_ids=prompt)], sampling, use_tqdm=False)
     pairs = zip(prompt[1:], output.prompt_logprobs[1:], strict=True)
     return torch.tensor([found[token].logprob for token, found in pairs])
-
-
-@pytest.fixture(scope="module")
-def vllm_server(lively, engine, tmp_path_factory):
-    """Start `vllm serve` on a free port; yield its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{(port := free.getsockname()[1])}"
-    log = tmp_path_factory.mktemp("server") / "log"
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(lively)]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tutor"]
-    command += ["--dtype", "float32", "--enforce-eager", "--max-model-len", "512"]
-    command += ["--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 240
-        while not is_up(f"{url}/health"):
-            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
-            time.sleep(1)
-        yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-
-
-def is_up(url):
-    """Tell whether a server responds."""
-    try:
-        return urllib.request.urlopen(url, timeout=5).status == 200
-    except OSError:
-        return False
-
-
-def test_a_server_teaches_as_transformers_does(vllm_server, lively):
-    chats = [[{"role": "user", "content": f"What is {i}+{'1' * i}?"}] for i in range(8)]
-    budget = 40
-    asked = OpenAITeacher(f"{vllm_server}/v1", "tutor", max_completion_length=budget)
-    local = LocalTeacher.from_pretrained(lively, max_completion_length=budget)
-    replies, expected = asked.generate(chats), local.generate(chats)
-    assert [text and text.rstrip("\ufffd") for text in replies] == [
-        text and text.rstrip("\ufffd") for text in expected
-    ]
-    assert any(replies) and None in replies  # some end by themselves, some exceed the budget
-    assert asked.num_generated_tokens == local.num_generated_tokens
-
-
-def test_a_server_samples_for_trls_client(vllm_server, lively):
-    """One half of server mode; the other, sending weights, needs NCCL."""
-    from trl.generation.vllm_client import VLLMClient
-
-    prompts = [[10, 20, 30], [40, 50]]
-    found = VLLMClient(base_url=vllm_server).generate(prompts, n=2, max_tokens=12, logprobs=0)
-    model = AutoModelForCausalLM.from_pretrained(lively, dtype="float32")
-    each = [prompt for prompt in prompts for _ in range(2)]
-    for prompt, ids, sampled in zip(each, found["completion_ids"], found["logprobs"], strict=True):
-        with torch.no_grad():
-            logits = model(torch.tensor([prompt + ids])).logits[0, len(prompt) - 1 : -1]
-        expected = logits.log_softmax(-1).gather(1, torch.tensor(ids)[:, None])
-        torch.testing.assert_close(torch.tensor(sampled), expected, atol=1e-4, rtol=0)

@@ -195,9 +195,9 @@ def trainer_settings(job: TrainJob) -> dict[str, Any]:
     not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
-        settings |= {
-            f"vllm_{name}": value for name, value in vllm.model_dump(exclude_defaults=True).items()
-        }
+        chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
+        settings |= {f"vllm_{name}": value for name, value in chosen.items()}
+        settings["max_logp_difference"] = vllm.max_logp_difference
         room = job.training.max_prompt_length + job.training.max_completion_length
         settings["vllm_max_model_length"] = vllm.max_model_length or room
     return settings | {

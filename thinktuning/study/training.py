@@ -19,6 +19,9 @@ class LoRAConfig(Section):
 class VLLMConfig(Section):
     """Rollouts by vLLM: TRL's `use_vllm`, and its `vllm_*` settings without that prefix.
 
+    `max_logp_difference` is ours: training stops if the log-probabilities of vLLM and of the
+    trainer differ by more nats on average.
+
     `colocate`: in the training process, on its GPU. `server`: `vllm serve results/models/base` on
     other GPUs (docs/gpu.md has its options); only one run at a time may use it.
     """
@@ -35,6 +38,7 @@ class VLLMConfig(Section):
     ] = "sequence_mask"
     importance_sampling_clip_max: Positive | None = 3.0
     importance_sampling_clip_min: Positive | None = None
+    max_logp_difference: Positive | None = 0.1
 
     @model_validator(mode="after")
     def _server(self) -> Self:

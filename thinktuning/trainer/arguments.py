@@ -23,6 +23,8 @@ class ThinkTuningConfig(GRPOConfig):
         teacher_behaviors: how many exemplars of each behavior to show; None shows one of each.
         reseed_each_epoch: seed each epoch's order of questions separately, so that a run resumed in
             a later epoch uses that epoch's order; stock TRL replays the first epoch's.
+        max_logp_difference: with vLLM, stop if its log-probabilities of sampled tokens differ from
+            the trainer's by more nats than this on average: its weights are others. None: only log.
     """
 
     _VALID_DICT_FIELDS: ClassVar = [
@@ -48,6 +50,9 @@ class ThinkTuningConfig(GRPOConfig):
     )
     reseed_each_epoch: bool = field(
         default=False, metadata={"help": "Seed each epoch's order of questions separately."}
+    )
+    max_logp_difference: float | None = field(
+        default=0.1, metadata={"help": "Largest mean difference from vLLM's log-probabilities."}
     )
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ Seven short methods are overridden and none is copied:
 - `_generate_and_score_completions`: adds the algorithm's `loss_inputs` to the batch, which TRL
   shuffles and splits along with it.
 - `_compute_loss` and `_get_per_token_logps_and_entropies`: the algorithm's `shape` replaces inputs
-  of TRL's surrogate once log pi is known, or its `loss` replaces the surrogate.
+  of TRL's surrogate once log pi is known, or its `loss` replaces the surrogate. With vLLM, log pi
+  is also compared with the log-probabilities that vLLM sampled with.
 - `training_step`: checks that our `_compute_loss` ran.
 - `_get_train_sampler`: on request, seeds each epoch's order separately.
 
@@ -40,6 +41,7 @@ from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
+from thinktuning.trainer.sampling import differences, refuse_other_weights
 
 
 class ThinkTuningTrainer(GRPOTrainer):
@@ -79,6 +81,9 @@ class ThinkTuningTrainer(GRPOTrainer):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
         self.rollouts: list[Rollout] = []
         self._loss_inputs: LossInputs | None = None
+        self._micro_batch: dict[str, Any] | None = None
+        self._sampled_at = -1  # the optimizer step whose weights sampled the rollouts
+        self._differences: list[Tensor] = []
 
     @property
     def rollout_batch(self) -> int:
@@ -115,6 +120,7 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.batch = self._new_batch(inputs)
+        self._sampled_at = self.state.global_step
         with self._timed("time_rollout"):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if not self.algorithm.augments and (self.tools or not self.batch.student_ids):
@@ -163,11 +169,13 @@ class ThinkTuningTrainer(GRPOTrainer):
         """Train on a micro-batch, and check that our `_compute_loss` ran."""
         self._loss_ran = False
         loss = super().training_step(*args, **kwargs)
+        self._micro_batch = None
         require(self._loss_ran, "did not call _compute_loss")
         return loss
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._loss_ran = True
+        self._micro_batch = inputs
         if not self.algorithm.changes_loss:
             return super()._compute_loss(model, inputs)
         # a copy: the buffer is reused if num_iterations > 1
@@ -186,9 +194,27 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        if self._micro_batch is not None and self.model.training:
+            self._compare_with_engine(logps, self._micro_batch)
         if (inputs := self._loss_inputs) is not None:
             inputs.shape(logps, self.algorithm)
         return logps, *rest
+
+    def _compare_with_engine(self, logps: Tensor, inputs: dict[str, Any]) -> None:
+        """Compare log pi with vLLM's, for the weights that sampled; log and check it each batch."""
+        sampled = self.use_vllm and "sampling_per_token_logps" in inputs
+        if not sampled or self.state.global_step != self._sampled_at:
+            return
+        self._differences.append(differences(logps, inputs))
+        if not self.accelerator.sync_gradients:  # more micro-batches before the optimizer step
+            return
+        local = torch.stack(self._differences).sum(0)
+        self._differences = []
+        total, count = self.accelerator.gather(local).view(-1, 2).sum(0).tolist()
+        if count:
+            self._metric("sampling_logp_difference", total / count)
+            limit = getattr(self.args, "max_logp_difference", None)
+            refuse_other_weights(total / count, limit, self.args.top_p)
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(dataset)
