@@ -39,7 +39,7 @@ def templated(tiny_model_dir, tmp_path):
     ],
 )
 def test_templates_that_carry_everything(templated, template):
-    check(templated(template), "the model")
+    check(templated(template), "the model", system=True)
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,32 @@ def test_templates_that_carry_everything(templated, template):
 )
 def test_templates_that_do_not(templated, template, message):
     with pytest.raises(StudyError, match=f"the model: its chat template {message}"):
+        check(templated(template), "the model", system=True)
+
+
+NO_SYSTEM = "{% if messages[0]['role'] == 'system' %}%s{% endif %}" + EACH + PROMPT
+RAISES = "{{ raise_exception('System role not supported') }}"
+SILENT = "{% set messages = messages[1:] %}"
+
+
+@pytest.mark.parametrize("start", [RAISES, SILENT])
+def test_a_template_without_system_turns_does_where_there_are_none(templated, start):
+    """As in Gemma 2, whose template raises."""
+    directory = templated(NO_SYSTEM.replace("%s", start))
+    check(directory, "the model")
+    with pytest.raises(StudyError, match=r"a system turn .*remove prompt\.system and let another"):
+        check(directory, "the model", system=True)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (EACH.replace("m['content']", "m['content'] | upper") + PROMPT, "turn of the user"),
+        (EACH, "has no generation prompt"),
+        (EACH.replace(END, "") + PROMPT, "does not end the assistant's turn"),
+        ("{{ raise_exception('no') }}", r"does not render \['user', 'assistant', 'user'\]: no"),
+    ],
+)
+def test_the_other_turns_are_read_without_a_system_turn_too(templated, template, message):
+    with pytest.raises(StudyError, match=f"the model: its chat template .*{message}"):
         check(templated(template), "the model")

@@ -41,7 +41,7 @@ def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> Non
         StudyError: the questions or the model do not match the configuration.
     """
     questions = read_questions(data, job.answer_kind)
-    check(model_dir, f"--model {model_dir}")
+    check(model_dir, f"--model {model_dir}", system=bool(job.prompt.system))
 
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager

@@ -68,7 +68,7 @@ def ask(job: JudgeJob, chats: list[Chat], model_dir: Path | None) -> list[str | 
     from tqdm import tqdm
 
     if model_dir:
-        check(model_dir, f"--model {model_dir}")
+        check(model_dir, f"--model {model_dir}", system=True)
     teacher = connect(job.judge, model_dir, "--model")
     replies: list[str | None] = []
     size = job.judge.batch_size

@@ -51,7 +51,7 @@ def materialize(model: Model, data_dir: Path, output: Path) -> None:
         made = build(model, data_dir, output, partial)
         check(partial, label(model))
         keep_turn_ends(partial)
-        made |= fix_date(partial)
+        made |= fix_date(partial, label(model))
         weights = {path.name: files.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
         versions = {name: importlib.metadata.version(name) for name in VERSIONS}
         provenance = {"source": model.model_dump(), **made, "versions": versions, "sha256": weights}

@@ -68,7 +68,8 @@ def train(
 
     check_vllm(job)
     rows = read_questions(data, job.answer_kind)
-    check(model_dir, f"--model {model_dir}")
+    teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"
+    check(model_dir, f"--model {model_dir}", system=bool(job.prompt.system) or teaches)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     check_variables(tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
@@ -133,7 +134,7 @@ def build_teacher(
     from thinktuning.teachers.local import LocalTeacher, SelfTeacher
 
     if teacher_dir:
-        check(teacher_dir, f"--teacher {teacher_dir}")
+        check(teacher_dir, f"--teacher {teacher_dir}", system=True)
     teacher = connect(job.teacher, teacher_dir, "--teacher", job.chat_template_kwargs)
     if isinstance(teacher, LocalTeacher) and not isinstance(teacher, SelfTeacher):
         positions = getattr(teacher.model.config, "max_position_embeddings", None)

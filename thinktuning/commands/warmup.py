@@ -39,7 +39,9 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
             `warmup.max_length`.
     """
     rows = read_questions(data, job.answer_kind)
-    check(model_dir, f"--model {model_dir}")
+    tutors = bool(job.teacher_prompt and job.warmup.tutor_share)
+    system = tutors or bool(job.prompt.system)
+    check(model_dir, f"--model {model_dir}", system=system)
     import torch
     import trl
     from datasets import Dataset
@@ -91,7 +93,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
         trainer.train()
         trainer.save_model(str(partial))
         (partial / "training_args.bin").unlink(missing_ok=True)
-        check(partial, "the warmed-up model")
+        check(partial, "the warmed-up model", system=system)
         shutil.rmtree(output, ignore_errors=True)
         partial.rename(output)
     finally:

@@ -14,14 +14,24 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
 DATE = date(2024, 7, 26)  # Llama 3.2's own fallback when there is no clock
+TAKES_NO_SYSTEM = (
+    "; this job's chats have a system turn (prompt.system, or the prompt of a teacher or judge):"
+    " take a model whose template has one, or remove prompt.system and let another model teach"
+    " (teacher.backend: model or openai)"
+)
 
 
-def check(directory: Path, label: str) -> None:
-    """Check that a model directory has all that the later stages need; `label` names it.
+def check(directory: Path, label: str, *, system: bool = False) -> None:
+    """Check that a model directory has all that the later stages need.
+
+    Args:
+        directory: the model.
+        label: how to name it in messages.
+        system: whether the chats to come have a system turn, as a teacher's do.
 
     Raises:
         StudyError: the config, complete safetensors, the tokenizer or its EOS token is missing, or
-            the chat template loses a turn (the teacher's chats have one of the system).
+            the chat template loses a turn.
     """
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig, AutoTokenizer
@@ -51,16 +61,17 @@ def check(directory: Path, label: str) -> None:
         )
     if not tokenizer.chat_template:
         raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
-    check_template(tokenizer, listed, label)
+    check_template(tokenizer, listed, label, system=system)
 
 
-def check_template(tokenizer: Any, ends: Sequence[int], label: str) -> None:
+def check_template(tokenizer: Any, ends: Sequence[int], label: str, *, system: bool = True) -> None:
     """Check that a chat template carries what is said, and ends what the model says.
 
     Args:
         tokenizer: a tokenizer with a chat template.
         ends: the tokens that end a turn.
         label: how to name the model in messages.
+        system: whether there will be system turns; some templates, such as Gemma 2's, refuse them.
 
     Raises:
         StudyError: a turn is missing, changed or out of order; there is nothing to open the
@@ -72,19 +83,23 @@ def check_template(tokenizer: Any, ends: Sequence[int], label: str) -> None:
     said = ["You are Ada.", "What is 17 + 4?", "It is 21.", "And 21 + 9?"]
     turns = [{"role": r, "content": text} for r, text in zip(roles, said, strict=True)]
     wrong = f"{label}: its chat template"
+    used = turns if system else turns[1:]
     try:
-        chat = tokenizer.apply_chat_template(turns, tokenize=False)
-        asked = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         answered = tokenizer.apply_chat_template(turns[1:3], tokenize=False)
+        chat = tokenizer.apply_chat_template(used, tokenize=False)
+        asked = tokenizer.apply_chat_template(used, tokenize=False, add_generation_prompt=True)
     except (TemplateError, ValueError, TypeError) as error:
-        raise StudyError(f"{wrong} does not render {roles}: {error}") from error
+        fix = TAKES_NO_SYSTEM if system else "; correct chat_template.jinja"
+        spoken = [turn["role"] for turn in used]
+        raise StudyError(f"{wrong} does not render {spoken}: {error}{fix}") from error
     place = 0
-    for role, text in zip(roles, said, strict=True):
+    for role, text in [(turn["role"], turn["content"]) for turn in used]:
         place = chat.find(text, place)
         if place < 0:
+            fix = TAKES_NO_SYSTEM if role == "system" else "; correct chat_template.jinja"
             raise StudyError(
                 f"{wrong} loses or reorders a turn of the {role}: {text!r} is not where it should"
-                f" be in {chat!r}; correct chat_template.jinja"
+                f" be in {chat!r}{fix}"
             )
         place += len(text)
     if asked == chat:
@@ -176,26 +191,51 @@ def keep_turn_ends(directory: Path) -> None:
     ).save_pretrained(directory)
 
 
-def fix_date(directory: Path) -> dict[str, Any]:
+def fix_date(directory: Path, label: str) -> dict[str, Any]:
     """Replace today's date in a chat template, such as Llama 3.2's, by a fixed one.
 
     Otherwise methods trained on different days, or a run resumed the next day, would get different
-    prompts.
+    prompts. Of several named templates the default is kept alone: it is what all stages render.
 
     Returns:
         What provenance.json should record: the date, or nothing if the template has none.
+
+    Raises:
+        StudyError: the template makes a date in another way than by a literal format.
     """
     from transformers import AutoTokenizer
 
-    template = AutoTokenizer.from_pretrained(directory).get_chat_template()
-    fixed = re.sub(
-        r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""",
-        lambda call: json.dumps(DATE.strftime(call[2])),
-        template,
-    )
-    if fixed == template:
-        return {}
-    path = directory / "chat_template.jinja"
-    path.unlink(missing_ok=True)  # it may be a link to the original
-    path.write_text(fixed, encoding="utf-8")
-    return {"date": str(DATE)}
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    template = tokenizer.get_chat_template()
+    # a literal holds no quote of its kind: 'a' ~ 'b' is none
+    literal = r"""\bstrftime_now\s*\(\s*(["'])((?:(?!\1)[^\\])*)\1\s*\)"""
+    fixed = re.sub(literal, lambda call: json.dumps(DATE.strftime(call[2])), template)
+    if places := clock_uses(fixed):
+        raise StudyError(
+            f"{label}: its chat template takes the date of the day in a way that cannot be fixed"
+            f" ({'; '.join(places)}), so that prompts would change from day to day; write the"
+            ' format there as a literal, strftime_now("%d %b %Y"), or the date itself'
+        )
+    if fixed != template or isinstance(tokenizer.chat_template, dict):
+        path = directory / "chat_template.jinja"
+        path.unlink(missing_ok=True)  # it may be a link to the original
+        path.write_text(fixed, encoding="utf-8")
+    return {"date": str(DATE)} if fixed != template else {}
+
+
+def clock_uses(template: str) -> list[str]:
+    """Return the places where a chat template uses the clock, other than to ask if there is one."""
+    from jinja2 import nodes
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    # transformers' own environment, which knows the tags that chat templates use
+    tree = _compile_jinja_template(template).environment.parse(template)
+    tests = [test for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")]
+    asked = {id(test.node) for test in tests}
+    names = [name for name in tree.find_all(nodes.Name) if name.name == "strftime_now"]
+    lines = sorted({name.lineno for name in names if id(name) not in asked})
+    texts = template.split("\n")
+    found = [re.search(r".{0,30}strftime_now.{0,40}", texts[line - 1]) for line in lines]
+    return [
+        f"line {n}: {hit[0].strip() if hit else ''}" for n, hit in zip(lines, found, strict=True)
+    ]
