@@ -1,4 +1,4 @@
-"""A training that diverges stops, says so, and publishes nothing."""
+"""A training that diverges, or a model that changes in saving, is not published."""
 
 import pytest
 import torch
@@ -37,3 +37,28 @@ def test_weights_that_are_not_finite_are_not_published(training, tmp_path):
     save_file(broken, tmp_path / "model.safetensors")
     with pytest.raises(StudyError, match=r"model\.norm\.weight has weights that are not finite"):
         check_finite(tmp_path)
+
+
+def test_a_model_that_changes_in_saving_is_not_published(training, tutor, tmp_path, monkeypatch):
+    """The checkpoints stay, and the same training publishes once saving is right."""
+    import thinktuning.commands.train as stage
+
+    resolve, model, data = training
+    job = resolve(teacher=tutor[0], max_steps=4)
+    output = tmp_path / "run"
+    save = stage.save_model
+
+    def lossy(job, trainer, directory):
+        with torch.no_grad():
+            trainer.model.lm_head.weight[65] += 0.1
+        save(job, trainer, directory)
+
+    monkeypatch.setattr(stage, "save_model", lossy)
+    with pytest.raises(StudyError, match="is not the model that was trained"):
+        train(job, model, data, output)
+    assert {path.name for path in output.iterdir()} == {"checkpoints"}
+    assert (output / "checkpoints/checkpoint-4/trainer_state.json").exists()
+    monkeypatch.setattr(stage, "save_model", save)
+    train(job, model, data, output)
+    assert (output / "model/model.safetensors").exists()
+    assert not (output / "checkpoints").exists()

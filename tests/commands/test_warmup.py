@@ -113,3 +113,24 @@ def test_documents_over_max_length_are_refused(likely_eos, tmp_path):
     with pytest.raises(StudyError, match=r"no worked answer fits warmup\.max_length = 8 tokens"):
         warm_up(warmup_job(max_length=8), likely_eos, data, tmp_path / "base")
     assert not (tmp_path / "base").exists()
+
+
+def test_a_model_that_changes_in_saving_is_refused(tiny_model_dir, tmp_path, monkeypatch):
+    from trl import SFTTrainer
+
+    data = tmp_path / "train.jsonl"
+    write_jsonl(data, ROWS)
+    save = SFTTrainer.save_model
+
+    def lossy(trainer, *args):
+        with torch.no_grad():
+            trainer.model.model.norm.weight *= 1.1
+        save(trainer, *args)
+
+    monkeypatch.setattr(SFTTrainer, "save_model", lossy)
+    with pytest.raises(StudyError, match="is not the model that was trained"):
+        warm_up(warmup_job(bf16=True), tiny_model_dir, data, tmp_path / "warm")
+    assert not (tmp_path / "warm").exists()
+    monkeypatch.setattr(SFTTrainer, "save_model", save)
+    warm_up(warmup_job(bf16=True), tiny_model_dir, data, tmp_path / "warm")
+    assert (tmp_path / "warm/model.safetensors").exists()

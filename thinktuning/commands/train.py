@@ -26,8 +26,9 @@ from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_text_atomic
 from thinktuning.models.chat import check_variables, only_turn_ends
-from thinktuning.models.checks import check, check_finite
+from thinktuning.models.checks import check
 from thinktuning.models.config import model_sha256
+from thinktuning.models.probe import saved_as_trained
 from thinktuning.planning.limits import (
     check_adapter,
     check_context,
@@ -58,7 +59,8 @@ def train(
         teacher_dir: the teacher's model, for `teacher.backend: model`.
 
     Raises:
-        StudyError: the data or the model do not match the configuration.
+        StudyError: the data or the model do not match the configuration, or the saved model is not
+            the one that was trained.
     """
     import torch
     import transformers
@@ -107,7 +109,8 @@ def train(
                 raise
             what = f"the student's next-token probabilities are not finite ({error})"
             raise diverged(trainer, checkpoints, what) from error
-    save_model(job, trainer, checkpoints / "model")
+    with saved_as_trained(trainer, tokenizer, checkpoints / "model"):
+        save_model(job, trainer, checkpoints / "model")
     if processes.is_main_process:
         publish(job, inputs, checkpoints, output)
     if processes.num_processes > 1:  # if one process fails, the launcher kills all: wait for them
@@ -263,7 +266,6 @@ def publish(
     """Move the final files into place, each complete or not at all, and remove the checkpoints."""
     rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
     partial = checkpoints / "model"
-    check_finite(partial)
     (partial / "training_args.bin").unlink(missing_ok=True)
     shutil.rmtree(output / "model", ignore_errors=True)
     partial.rename(output / "model")

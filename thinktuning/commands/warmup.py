@@ -24,6 +24,7 @@ from thinktuning.models.chat import (
     turn_end,
 )
 from thinktuning.models.checks import check
+from thinktuning.models.probe import saved_as_trained
 from thinktuning.planning.limits import check_gpus
 from thinktuning.study.jobs import WarmupJob
 from thinktuning.teachers.prompts import load
@@ -35,8 +36,8 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     """Warm up the model in `model_dir` and write the result to `output`.
 
     Raises:
-        StudyError: the data or the model do not match the configuration, or no document fits
-            `warmup.max_length`.
+        StudyError: the data or the model do not match the configuration, no document fits
+            `warmup.max_length`, or the saved model is not the one that was trained.
     """
     rows = read_questions(data, job.answer_kind)
     tutors = bool(job.teacher_prompt and job.warmup.tutor_share)
@@ -91,7 +92,8 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
         raise RuntimeError(f"trl {trl.__version__}: SFTTrainer changed the tokens of a document")
     try:
         trainer.train()
-        trainer.save_model(str(partial))
+        with saved_as_trained(trainer, tokenizer, partial):
+            trainer.save_model(str(partial))
         (partial / "training_args.bin").unlink(missing_ok=True)
         check(partial, "the warmed-up model", system=system)
         shutil.rmtree(output, ignore_errors=True)
