@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from importlib.util import find_spec
@@ -68,6 +69,9 @@ def train(
     from accelerate.utils import broadcast_object_list, set_seed
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    # trl reads and calls these at every rollout batch; no setting of ours avoids it
+    old_names = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
+    warnings.filterwarnings("ignore", old_names, FutureWarning, r"transformers\.modeling_utils")
     check_vllm(job)
     rows = read_questions(data, job.answer_kind)
     teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"

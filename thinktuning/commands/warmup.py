@@ -79,7 +79,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
             max_length=None,
             train_sampling_strategy="group_by_length",  # less padding where lengths differ
             completion_only_loss=True,
-            gradient_checkpointing=False,
+            activation_checkpointing=False,
             bf16=spec.bf16,
             seed=spec.seed,
             save_strategy="no",

@@ -56,6 +56,9 @@ class ThinkTuningConfig(GRPOConfig):
     )
 
     def __post_init__(self) -> None:
+        # transformers' new name, which it reads; the old one, of which trl has a default, warns
+        if getattr(self, "activation_checkpointing", None) is None:
+            self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         self.algorithm = algorithm_config(self).model_dump()
 
