@@ -241,6 +241,7 @@ def test_sharded_weights_reach_the_engine_of_each_process(likely_eos, data, tmp_
     assert len(metrics) == 4 and all(row["grad_norm"] > 0 for row in metrics[:2])
     for row in metrics:  # sampled with the current weights, which are far from the initial ones
         assert row["sampling/sampling_logp_difference/max"] < 1e-3
+        assert 0 < row["sampling_logp_difference"] < 1e-3
 
 
 def logprobs_of(trainer, prompt):

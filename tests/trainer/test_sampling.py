@@ -117,6 +117,18 @@ def test_another_model_stops_the_training_before_its_first_step(lively, tmp_path
     assert min(logged(tolerant)) > 0.1
 
 
+def test_evaluation_in_between_does_not_count(lively, tmp_path, engine):
+    """Its batches have no optimizer step, and another number of tokens than the next ones."""
+    trainer = build(lively, ThinkTuningTrainer, tmp_path, **SETTINGS)
+    trainer.eval_dataset = trainer.train_dataset.select(range(2))
+    trainer.args.eval_strategy, trainer.args.eval_steps = "steps", 1
+    trainer.args.per_device_eval_batch_size = 4
+    engine(trainer, lively, lambda served: served.load_state_dict(trainer.model.state_dict()))
+    trainer.train()
+    assert sum("eval_loss" in row for row in trainer.state.log_history) == 4
+    assert len(logged(trainer)) == 2 and max(logged(trainer)) < 1e-5
+
+
 def test_only_sampled_tokens_count():
     """Spliced tokens are NaN, a tool's and padding are masked; the others differ by 1 and 3."""
     logps = torch.tensor([[-1.0, -2.0, -9.0], [-1.0, -9.0, -9.0]])

@@ -120,7 +120,8 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.batch = self._new_batch(inputs)
-        self._sampled_at = self.state.global_step
+        if self.model.training:
+            self._sampled_at = self.state.global_step
         with self._timed("time_rollout"):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if not self.algorithm.augments and (self.tools or not self.batch.student_ids):
@@ -175,7 +176,7 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         self._loss_ran = True
-        self._micro_batch = inputs
+        self._micro_batch = inputs if self.model.training else None
         if not self.algorithm.changes_loss:
             return super()._compute_loss(model, inputs)
         # a copy: the buffer is reused if num_iterations > 1
@@ -194,7 +195,7 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._micro_batch is not None and self.model.training:
+        if self._micro_batch is not None:
             self._compare_with_engine(logps, self._micro_batch)
         if (inputs := self._loss_inputs) is not None:
             inputs.shape(logps, self.algorithm)
