@@ -28,7 +28,7 @@ from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256, write_jsonl, write_text_atomic
-from thinktuning.models.chat import check_variables, encode_chats
+from thinktuning.models.chat import encode_chats
 from thinktuning.models.checks import check
 from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import EvaluateJob
@@ -41,14 +41,18 @@ def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> Non
         StudyError: the questions or the model do not match the configuration.
     """
     questions = read_questions(data, job.answer_kind)
-    check(model_dir, f"--model {model_dir}", system=bool(job.prompt.system))
+    check(
+        model_dir,
+        f"--model {model_dir}",
+        system=bool(job.prompt.system),
+        template_kwargs=job.chat_template_kwargs,
+    )
 
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     started = time.perf_counter()
     lm = recording_model(model_dir, job.evaluation, job.chat_template_kwargs)
-    check_variables(lm.tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
     prompts = checked_prompts(job, questions, lm, data)
     seed = job.evaluation.seed
     with TemporaryDirectory() as name:

@@ -26,7 +26,7 @@ from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_text_atomic
-from thinktuning.models.chat import check_variables, only_turn_ends
+from thinktuning.models.chat import only_turn_ends
 from thinktuning.models.checks import check
 from thinktuning.models.config import model_sha256
 from thinktuning.models.probe import saved_as_trained
@@ -75,9 +75,13 @@ def train(
     check_vllm(job)
     rows = read_questions(data, job.answer_kind)
     teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"
-    check(model_dir, f"--model {model_dir}", system=bool(job.prompt.system) or teaches)
+    check(
+        model_dir,
+        f"--model {model_dir}",
+        system=bool(job.prompt.system) or teaches,
+        template_kwargs=job.chat_template_kwargs,
+    )
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    check_variables(tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
     processes = PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     check_gpus(torch.cuda.device_count(), processes.num_processes)
     prompts = checked_prompts(job, rows, tokenizer, data, processes.num_processes)

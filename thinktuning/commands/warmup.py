@@ -17,7 +17,6 @@ from thinktuning.data.prompt import student_chat
 from thinktuning.data.questions import read_questions
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import (
-    check_variables,
     continuation,
     encode_chats,
     eos_ids,
@@ -42,7 +41,8 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     rows = read_questions(data, job.answer_kind)
     tutors = bool(job.teacher_prompt and job.warmup.tutor_share)
     system = tutors or bool(job.prompt.system)
-    check(model_dir, f"--model {model_dir}", system=system)
+    options = job.chat_template_kwargs
+    check(model_dir, f"--model {model_dir}", system=system, template_kwargs=options)
     import torch
     import trl
     from datasets import Dataset
@@ -53,10 +53,9 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     spec = job.warmup
     set_seed(spec.seed)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    check_variables(tokenizer, job.chat_template_kwargs, f"--model {model_dir}")
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
-    end = turn_end(tokenizer, eos_ids(model, tokenizer), job.chat_template_kwargs)
-    encoded = encode(make_documents(job, rows), tokenizer, end, job.chat_template_kwargs)
+    end = turn_end(tokenizer, eos_ids(model, tokenizer), options)
+    encoded = encode(make_documents(job, rows), tokenizer, end, options)
     # a truncated document would teach not to end
     documents = [doc for doc in encoded if len(doc["input_ids"]) <= spec.max_length]
     if not documents:

@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.io.errors import StudyError
+from thinktuning.models.chat import check_variables
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -21,17 +23,24 @@ TAKES_NO_SYSTEM = (
 )
 
 
-def check(directory: Path, label: str, *, system: bool = False) -> None:
+def check(
+    directory: Path,
+    label: str,
+    *,
+    system: bool = False,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> None:
     """Check that a model directory has all that the later stages need.
 
     Args:
         directory: the model.
         label: how to name it in messages.
         system: whether the chats to come have a system turn, as a teacher's do.
+        template_kwargs: the study's `chat_template_kwargs`.
 
     Raises:
-        StudyError: the config, complete safetensors, the tokenizer or its EOS token is missing, or
-            the chat template loses a turn.
+        StudyError: the config, complete safetensors, the tokenizer or its EOS token is missing; the
+            chat template loses a turn, or does not read `template_kwargs`.
     """
     from safetensors import SafetensorError, safe_open
     from transformers import AutoConfig, AutoTokenizer
@@ -61,10 +70,18 @@ def check(directory: Path, label: str, *, system: bool = False) -> None:
         )
     if not tokenizer.chat_template:
         raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
-    check_template(tokenizer, listed, label, system=system)
+    check_variables(tokenizer, template_kwargs or {}, label)
+    check_template(tokenizer, listed, label, system=system, template_kwargs=template_kwargs)
 
 
-def check_template(tokenizer: Any, ends: Sequence[int], label: str, *, system: bool = True) -> None:
+def check_template(
+    tokenizer: Any,
+    ends: Sequence[int],
+    label: str,
+    *,
+    system: bool = True,
+    template_kwargs: Mapping[str, Any] | None = None,
+) -> None:
     """Check that a chat template carries what is said, and ends what the model says.
 
     Args:
@@ -72,6 +89,7 @@ def check_template(tokenizer: Any, ends: Sequence[int], label: str, *, system: b
         ends: the tokens that end a turn.
         label: how to name the model in messages.
         system: whether there will be system turns; some templates, such as Gemma 2's, refuse them.
+        template_kwargs: the study's `chat_template_kwargs`.
 
     Raises:
         StudyError: a turn is missing, changed or out of order; there is nothing to open the
@@ -84,10 +102,10 @@ def check_template(tokenizer: Any, ends: Sequence[int], label: str, *, system: b
     turns = [{"role": r, "content": text} for r, text in zip(roles, said, strict=True)]
     wrong = f"{label}: its chat template"
     used = turns if system else turns[1:]
+    render = partial(tokenizer.apply_chat_template, tokenize=False, **(template_kwargs or {}))
     try:
-        answered = tokenizer.apply_chat_template(turns[1:3], tokenize=False)
-        chat = tokenizer.apply_chat_template(used, tokenize=False)
-        asked = tokenizer.apply_chat_template(used, tokenize=False, add_generation_prompt=True)
+        answered, chat = render(turns[1:3]), render(used)
+        asked = render(used, add_generation_prompt=True)
     except (TemplateError, ValueError, TypeError) as error:
         fix = TAKES_NO_SYSTEM if system else "; correct chat_template.jinja"
         spoken = [turn["role"] for turn in used]
