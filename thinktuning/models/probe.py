@@ -39,6 +39,7 @@ def saved_as_trained(trainer: Any, tokenizer: Any, directory: Path) -> Iterator[
         StudyError: the saved model has weights that are not finite, or predicts something else.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     model = trainer.model_wrapped
@@ -57,6 +58,7 @@ def saved_as_trained(trainer: Any, tokenizer: Any, directory: Path) -> Iterator[
         for weight in model.parameters():
             weight.data = weight.data.new_empty(0)
     check_finite(directory)
+    unset_hf_deepspeed_config()  # or ZeRO-3 would shard the copy, and wait for other processes
     saved = predict(AutoModelForCausalLM.from_pretrained(directory, dtype="float32"), ids)
     difference = largest_difference(saved, trained)
     if not difference <= tolerance:
