@@ -70,8 +70,8 @@ def check(
         )
     if not tokenizer.chat_template:
         raise StudyError(f"{label}: its tokenizer has no chat template; use the instruct model")
-    check_variables(tokenizer, template_kwargs or {}, label)
     check_template(tokenizer, listed, label, system=system, template_kwargs=template_kwargs)
+    check_variables(tokenizer, template_kwargs or {}, label)
 
 
 def check_template(
