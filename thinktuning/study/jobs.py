@@ -170,9 +170,10 @@ def read_config(path: str | Path, kind: type[T]) -> T:
     now = hashes(files)
     for name, was in job.sha256.items():
         if now.get(name) != was:
+            what = "has changed since" if was else "could not be read when"
             raise StudyError(
-                f"{name}: has changed since {path} was written; run snakemake again, which runs"
-                " what depends on it"
+                f"{name}: {what} {path} was written; run snakemake again, where it can be read:"
+                " it runs what depends on the file"
             )
     return job
 
