@@ -109,7 +109,9 @@ class Watchdog:
         self.num_untaught += 1
         if not doubled(self.num_untaught, PATIENCE):
             return None
-        if row["num_asked"]:
+        if row.get("num_unspliced"):
+            why = "the teacher's replies parse, but the tokenizer cannot encode them unchanged"
+        elif row["num_asked"]:
             why = "the teacher's replies parse, but algorithm.keep keeps none of them"
         elif all_cut_off(row):
             why = "nobody is asked, since no completion ends by itself"
