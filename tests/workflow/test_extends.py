@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from snakemake_run import BIN, ROOT, snakemake
 
-from thinktuning.study.jobs import ModelJob, to_json
+from thinktuning.study.jobs import ModelJob, sealed, to_json
 from thinktuning.study.reading import parse_study
 from thinktuning.study.study import Study
 
@@ -35,6 +35,7 @@ def validated(path: Path) -> Study:
 def configurations(study: Study) -> dict[str, Any]:
     """Return path -> the configuration of every job of a study."""
     jobs = {"results/data/config.json": study.data_job()}
+    jobs |= {"results/data/exemplars.config.json": study.exemplars_job()}
     jobs |= {"results/tables/config.json": study.compare_job()}
     for name, model in study.models().items():
         jobs[f"results/models/{name}.json"] = ModelJob(model=model)
@@ -46,7 +47,7 @@ def configurations(study: Study) -> dict[str, Any]:
             for task in study.tasks:
                 job = study.evaluate_job(method, seed if settings.train else None, task)
                 jobs[f"results/eval/{method}/seed{seed}/{task}/config.json"] = job
-    return {path: json.loads(to_json(job)) for path, job in jobs.items()}
+    return {path: json.loads(to_json(sealed(job))) for path, job in jobs.items()}
 
 
 def dry_run(directory: Path, *arguments: str) -> dict[str, Any]:
