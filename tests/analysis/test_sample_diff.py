@@ -29,12 +29,12 @@ def test_one_sample_per_question(tmp_path, capsys):
     a = write(tmp_path / "a.jsonl", {"q1": [0], "q2": [0], "q3": [1], "q4": [1], "q5": [0]})
     b = write(tmp_path / "b.jsonl", {"q5": [1], "q1": [1], "q2": [1], "q3": [1], "q4": [0]})
     out = compared(capsys, a, b)
-    # Wilson for 2 and 4 of 5. Differences 1, 1, 0, -1, 1: mean 0.4, sd 2/sqrt(5), t_4 = 2.776,
-    # so 0.4 +- 1.111, clipped at 1.
-    assert f"A         {a}\n          accuracy, %: 40.0 [11.8, 76.9]; 5 questions" in out
-    assert f"B         {b}\n          accuracy, %: 80.0 [37.6, 96.4]; 5 questions" in out
-    # McNemar: of the four that differ, three or more in one direction: 2 (4 + 1) / 2^4
-    assert "B minus A +40.0 [-71.1, +100.0] points, paired by question, p = 0.625\n" in out
+    # Clopper and Pearson for 2 and 4 of 5. Differences 1, 1, 0, -1, 1 and two more, -1 and 1: mean
+    # 2/7, squares about it sum to 38/7, se = sqrt(38/7 / 42) = 0.3595, t_4 = 2.776: 0.286 +- 0.998,
+    # clipped at 1; t = 0.795
+    assert f"A         {a}\n          accuracy, %: 40.0 [5.3, 85.3]; 5 questions" in out
+    assert f"B         {b}\n          accuracy, %: 80.0 [28.4, 99.5]; 5 questions" in out
+    assert "B minus A +40.0 [-71.2, +100.0] points, paired by question, p = 0.471\n" in out
     assert (
         "wrong to right 60.0%, right to wrong 20.0%, right to right 20.0%, wrong to wrong 0.0%"
     ) in out
@@ -50,8 +50,8 @@ def test_verdicts_are_compared_over_all_pairs_of_samples(tmp_path, capsys):
     b = write(tmp_path / "b.jsonl", {"q1": [0, 1, 1, 1], "q2": [0, 0, 0, 1]})
     out = compared(capsys, a, b)
     assert "accuracy, %: 25.0 [0.0, 100.0]; 2 questions, samples per question: 2" in out
-    # 3/4 - 1/2 and 1/4 - 0 are equal: no variance
-    assert "B minus A +25.0 [+25.0, +25.0] points, paired by question, p < 0.001" in out
+    # 3/4 - 1/2 and 1/4 - 0 are equal, and two more are -1/4 and 1/4: mean 1/8, se 1/8, t_1 = 12.7
+    assert "B minus A +25.0 [-100.0, +100.0] points, paired by question, p = 0.500" in out
     # wrong to right: 1/2 * 3/4 and 1 * 1/4; right to wrong: 1/2 * 1/4 and 0
     assert "wrong to right 31.2%, right to wrong 6.2%, right to right 18.8%" in out
     # a wrong text of A, and a right one of B
@@ -63,7 +63,7 @@ def test_verdicts_are_compared_over_all_pairs_of_samples(tmp_path, capsys):
 def test_a_file_compared_with_itself(tmp_path, capsys):
     a = write(tmp_path / "a.jsonl", {"q1": [1, 0], "q2": [0, 0]})
     out = compared(capsys, a, a)
-    assert "B minus A +0.0 [+0.0, +0.0] points, paired by question, p = 1.000" in out
+    assert "B minus A +0.0 [-100.0, +100.0] points, paired by question, p = 1.000" in out
     assert "B gains   on 0 of 2 questions" in out
 
 

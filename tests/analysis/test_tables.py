@@ -22,16 +22,20 @@ def test_columns_and_markdown(tmp_path: Path) -> None:
             "no_answer_rate",
             "error_rate",
         ),
-        *("diff_base", "diff_base_ci_low", "diff_base_ci_high", "diff_base_p", "mde_base"),
+        *("seed_values", "seeds_above", "seeds_above_ci_low", "seeds_above_ci_high"),
+        *("seeds_threshold", "reflection_seed_values", "reflection_seeds_above"),
+        *("reflection_seeds_above_ci_low", "reflection_seeds_above_ci_high"),
+        *("reflection_seeds_threshold", "diff_base", "diff_base_ci_low", "diff_base_ci_high"),
+        *("diff_base_p", "diff_base_p_holm", "mde_base", "diff_base_seed_values"),
         *("reflection_diff_base", "reflection_diff_base_ci_low", "reflection_diff_base_ci_high"),
-        "published_base",
+        *("reflection_diff_base_seed_values", "published_base"),
     ]
     text = (tmp_path / "tables/comparison.md").read_text()
     assert "**One training seed** (0)" in text
     assert "`c0ffee`" in text
     assert "## sums (4 questions, 2 samples each)" in text
-    assert "| a\\|b | 1 | 87.5 [47.7, 100.0] | 50.0 [50.0, 50.0] | 11 | 12.5 |" in text
-    assert "| a\\|b | +37.5 [-38.7, +100.0] | 0.215 |" in text
+    assert "| a\\|b | 1 | 87.5 [25.3, 100.0] | 50.0 [20.4, 79.6] | 11 | 12.5 |" in text
+    assert "| a\\|b | +37.5 [-73.5, +100.0] | 0.478 | 0.478 | none |" in text
 
 
 def test_published_differences_and_unexpected_accuracies(tmp_path: Path) -> None:
@@ -55,15 +59,15 @@ def test_published_differences_and_unexpected_accuracies(tmp_path: Path) -> None
 def test_the_header_warns_of_few_seeds(num_seeds: int) -> None:
     text = header(study(list(range(num_seeds))), ["c0ffee"])
     assert ("**One training seed**" in text) == (num_seeds == 1)
-    assert ("Two that agree by chance" in text) == (num_seeds == 2)
+    assert ("Two have no interval over seeds" in text) == (num_seeds == 2)
 
 
 def test_latex(tmp_path: Path) -> None:
     run_compare(tmp_path, study([0]), ONE_SEED)
     text = (tmp_path / "tables/comparison.tex").read_text()
     assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 2
-    assert r"a|b & $87.5$ {\scriptsize $[47.7, 100.0]$} \\" in text
-    assert r"a|b & $+37.5$ {\scriptsize $[-38.7, +100.0]$} \\" in text
+    assert r"a|b & $87.5$ {\scriptsize $[25.3, 100.0]$} \\" in text
+    assert r"a|b & $+37.5$ {\scriptsize $[-73.5, +100.0]$} \\" in text
     assert escaped("50% of a_b & {c}") == r"50\% of a\_b \& \{c\}"
 
 

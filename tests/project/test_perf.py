@@ -48,6 +48,11 @@ def test_report(run, tmp_path):
     assert "20 of 20 rollouts" in printed
 
 
+def test_coverage(run):
+    printed = run("coverage.py", "--studies", 2)
+    assert "| Beta(0.1, 2), 30 questions x 32 | " in printed and "| 5 seeds | " in printed
+
+
 def test_tables(run):
     small = [x for name in ("methods", "seeds", "tasks", "samples") for x in (f"--{name}", 1)]
     assert "3 answers: " in run("tables.py", *small, "--questions", 3)

@@ -1,26 +1,31 @@
 """Compute the comparison from the answers of all methods to all tasks.
 
 1. A question's score is its mean over samples; a task's score is the mean over its questions.
-2. Intervals are over questions; with several training seeds, over seeds crossed with questions.
+2. Intervals are over questions; with three or more training seeds, over seeds crossed with
+   questions. Two seeds, and seeds that succeed or fail, have none: their values are given.
 3. Methods are compared question by question and seed by seed. An untrained method has one set of
    answers, which is compared with every seed of the other method.
-4. p-values are Holm-corrected over the tasks of one method and baseline.
+4. An interval and the p beside it come from one test and are not adjusted. `_p_holm` is adjusted
+   for all differences of the study: tasks x pairs of methods, and apart from these for the means of
+   tasks.
 5. The mean of tasks weights all tasks equally, whatever their number of questions.
 
-The formulas are in `intervals`. Shapes: S training seeds (1 for an untrained method), N questions,
-K samples per question.
+The formulas are in `intervals` and `seeds`. Shapes: S training seeds (1 for an untrained method), N
+questions, K samples per question.
 """
 
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from thinktuning.analysis import intervals
-from thinktuning.analysis.intervals import Estimate
+from thinktuning.analysis import intervals, seeds
+from thinktuning.analysis.intervals import Difference, Estimate
+from thinktuning.analysis.multiplicity import adjust_p_values
+from thinktuning.analysis.variance import Scores
 from thinktuning.study.jobs import CompareJob
 
 SUBSET_FIGURES = ("n", "k", "mean", "ci_low", "ci_high")
@@ -77,13 +82,14 @@ def comparison_rows(
             of_method = [answers[method, task] for task in tasks]
             row: ComparisonRow = {"method": method, "label": label, "task": scope}
             row |= {"seeds": len(job.seeds[method])} | summary(of_method, confidence)
+            row |= success_columns(job, answers, method, tasks)
             for baseline in job.comparison.baselines:
                 others = [answers[baseline, task] for task in tasks]
                 pair = (of_method, others) if method != baseline else None
                 row |= difference_columns(baseline, pair, confidence)
                 row[f"published_{baseline}"] = published(job, method, baseline, scope)
             rows.append(row)
-    correct_p_values(job, rows)
+    adjust_p_values(rows, job.comparison.baselines, MEAN_OF_TASKS)
     return rows
 
 
@@ -154,100 +160,98 @@ def summary(answers: Sequence[Answers], confidence: float) -> ComparisonRow:
     } | mean_figures([a.figures for a in answers])
 
 
+def scores(outcomes: Sequence[np.ndarray]) -> list[Scores]:
+    """Return each task's (S, N) scores from its (S, N, K) outcomes, 0 or 1."""
+    return [outcome.mean(axis=2) for outcome in outcomes]
+
+
+def seed_means(tasks: Sequence[Scores]) -> list[float]:
+    """Return each seed's mean over the tasks' means."""
+    return [float(value) for value in np.mean([task.mean(axis=1) for task in tasks], axis=0)]
+
+
 def share_interval(outcomes: Sequence[np.ndarray], confidence: float) -> Estimate:
-    """Return the mean of a share over tasks, and its interval within [0, 1].
+    """Return the mean of a share over tasks, with its interval if the seeds allow one.
 
     Args:
         outcomes: for each task, the (S, N, K) outcomes, 0 or 1.
         confidence: of the interval, e.g. 0.95.
     """
-    scores_S_N = pooled([outcome.mean(axis=2) for outcome in outcomes])
-    num_seeds, n = scores_S_N.shape
-    if np.ptp(scores_S_N) == 0 and scores_S_N[0, 0] in (0, 1):
-        # All 0 or all 1: no spread to measure, yet n questions do not prove a share of exactly 0.
-        return intervals.proportion_interval(round(scores_S_N[0].sum()), n, confidence)
-    if num_seeds > 1:
-        estimate = intervals.crossed_interval(scores_S_N, confidence)
-    elif len(outcomes) == 1:
-        estimate = intervals.accuracy_interval(outcomes[0][0], confidence)
-    else:
-        estimate = intervals.mean_interval(scores_S_N[0], confidence)
-    low, high = max(0.0, estimate.ci_low), min(1.0, estimate.ci_high)
-    return replace(estimate, ci_low=low, ci_high=high)
+    tasks = scores(outcomes)
+    estimate = intervals.share(tasks, confidence)
+    held = all(map(seeds.have_interval, tasks))
+    return estimate if held else replace(estimate, ci_low=None, ci_high=None)
 
 
-def pooled(scores: Sequence[np.ndarray]) -> np.ndarray:
-    """Return all tasks' questions as one (S, N) array whose mean is the mean of the tasks' means.
+SUCCESS = ("seeds_above", "seeds_above_ci_low", "seeds_above_ci_high", "seeds_threshold")
 
-        x_sq = M + (N / (T N_t)) (score_sq - m_t),  M = mean_t m_t
 
-    Scores are centered on their task's mean m_t, so differences between tasks do not add to the
-    variance. The variance over questions is sum_t var_t / (N_t T^2), that of a stratified sample,
-    up to a factor 1 - 1/N_t. A single task is returned unchanged.
+def success_columns(
+    job: CompareJob, answers: Mapping[tuple[str, str], Answers], method: str, tasks: Sequence[str]
+) -> ComparisonRow:
+    """Return the seeds' values, and how many seeds succeed where those of some method split.
+
+    A method whose own seeds do not split is measured by the threshold of the first one that does.
     """
-    means = [task.mean() for task in scores]
-    total = sum(task.shape[1] for task in scores)
-    weights = [total / (len(scores) * task.shape[1]) for task in scores]
-    parts = [w * (task - m) for w, task, m in zip(weights, scores, means, strict=True)]
-    return np.concatenate(parts, axis=1) + np.mean(means) if len(scores) > 1 else scores[0]
+    row: ComparisonRow = {}
+    for prefix, kind in (("", "correct_S_N_K"), ("reflection_", "reflects_S_N_K")):
+        found = {
+            m: scores([getattr(answers[m, task], kind) for task in tasks]) for m in job.methods
+        }
+        values = seed_means(found[method]) if len(job.seeds[method]) > 1 else []
+        limits = {
+            name: limit
+            for name, shares in found.items()
+            if len(tasks) == 1 and (limit := seeds.threshold(shares[0])) is not None
+        }
+        columns = dict.fromkeys((f"{prefix}{name}" for name in SUCCESS), None)
+        row |= {f"{prefix}seed_values": tuple(values)} | columns
+        if limits and values:
+            limit = limits.get(method, next(iter(limits.values())))
+            counted = seeds.successes(values, limit, job.comparison.confidence)
+            row |= dict(zip(columns, astuple(counted), strict=True))
+    return row
 
 
 def difference_columns(
     baseline: str, pair: tuple[list[Answers], list[Answers]] | None, confidence: float
 ) -> ComparisonRow:
     """Return the columns of a method minus a baseline; empty for the baseline itself."""
-    values: list[float | None] = [None] * 8
-    if pair:
-        accuracy, p = difference_and_p(
-            [[a.correct_S_N_K for a in side] for side in pair], confidence
-        )
-        reflection, _ = difference_and_p(
-            [[a.reflects_S_N_K for a in side] for side in pair], confidence
-        )
-        values = [accuracy.mean, *ends(accuracy), p]
-        values += [intervals.minimum_detectable_effect(accuracy)]
-        values += [reflection.mean, *ends(reflection)]
-    names = [f"diff_{baseline}{end}" for end in ("", "_ci_low", "_ci_high", "_p")]
-    names += [f"mde_{baseline}"]
-    names += [f"reflection_diff_{baseline}{end}" for end in ("", "_ci_low", "_ci_high")]
-    return dict(zip(names, values, strict=True))
+    key = f"diff_{baseline}"
+    row: ComparisonRow = {}
+    for name, kind in ((key, "correct_S_N_K"), (f"reflection_{key}", "reflects_S_N_K")):
+        found: dict[str, Any] = {}
+        values: list[float] = []
+        if pair:
+            a, b = (scores([getattr(answers, kind) for answers in side]) for side in pair)
+            difference, values = paired_tasks(a, b, confidence)
+            found = vars(difference)
+        row |= {name: found.get("mean")}
+        row |= {f"{name}_{end}": found.get(end) for end in ("ci_low", "ci_high")}
+        if name == key:
+            row |= {f"{key}_p": found.get("p"), f"{key}_p_holm": None}
+            row |= {f"mde_{baseline}": found.get("detectable")}
+        row[f"{name}_seed_values"] = tuple(values)
+    return row
 
 
-def ends(difference: Estimate) -> tuple[float, float]:
-    """Return the interval of a difference of two shares, clipped to [-1, 1]."""
-    return max(-1.0, difference.ci_low), min(1.0, difference.ci_high)
-
-
-def difference_and_p(
-    sides: Sequence[Sequence[np.ndarray]], confidence: float
-) -> tuple[Estimate, float]:
-    """Return the mean over tasks of a - b, paired by question and seed, and its p-value.
+def paired_tasks(
+    a: Sequence[Scores], b: Sequence[Scores], confidence: float
+) -> tuple[Difference, list[float]]:
+    """Return the mean over tasks of a - b, and its value for each seed if there are several.
 
     Args:
-        sides: for a and for b, the (S, N, K) outcomes on each task.
+        a: for each task, the (S, N) scores; paired by question and seed.
+        b: the same for b.
         confidence: of the interval, e.g. 0.95.
     """
-    a, b = ([outcome.mean(axis=2) for outcome in side] for side in sides)
-    d_S_N = pooled([x - y for x, y in zip(a, b, strict=True)])
-    zeros_N = np.zeros(d_S_N.shape[1])
-    if len(d_S_N) > 1:
-        return intervals.crossed_difference(d_S_N, zeros_N[None], confidence)
-    estimate, p = intervals.paired_difference(d_S_N[0], zeros_N, confidence)
-    if len(a) == 1 and sides[0][0].shape[2] == 1:  # one task, one sample per question: exact
-        p = intervals.mcnemar_p(a[0][0], b[0][0])
-    return estimate, p
-
-
-def correct_p_values(job: CompareJob, rows: Sequence[ComparisonRow]) -> None:
-    """Holm-correct the p-values of each method and baseline over the tasks, in place."""
-    for method in job.methods:
-        family = [row for row in rows if row["method"] == method and row["task"] in job.tasks]
-        for baseline in job.comparison.baselines:
-            if method != baseline:
-                key = f"diff_{baseline}_p"
-                adjusted = intervals.holm([row[key] for row in family])
-                for row, p in zip(family, adjusted, strict=True):
-                    row[key] = p
+    found = intervals.difference(a, b, confidence)
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    held = all(seeds.have_interval(task) for task in (*a, *b, *differences))
+    if not held:
+        found = replace(found, ci_low=None, ci_high=None, p=None, detectable=None)
+    values = seed_means(differences)
+    return found, values if len(values) > 1 else []
 
 
 def seed_points(

@@ -165,8 +165,8 @@ def forest(
 ) -> str:
     """Draw a forest plot: one row of panels per task, one panel per column, one bar per method.
 
-    `columns` maps a panel's name to the keys of value and interval; rows without a value are
-    skipped. `zero` draws a dashed line at 0.
+    `columns` maps a panel's name to the keys of value and interval (None: none); rows without a
+    value are skipped. `zero` draws a dashed line at 0.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -183,8 +183,8 @@ def forest(
             for axis, (value, low, high) in zip(line, columns.values(), strict=True):
                 if row[value] is not None:
                     seeds = points.get((value, row["method"], row["task"]), [])
-                    ends = (row[low], row[high])
-                    draw_bar(axis, methods.index(row["method"]), row[value], ends, seeds)
+                    estimate = row[value], row[low], row[high]
+                    draw_bar(axis, methods.index(row["method"]), estimate, seeds)
         for task, line in zip(tasks, axes, strict=True):
             for axis, name in zip(line, columns, strict=True):
                 axis.set_title(titles[task, name])
@@ -200,11 +200,12 @@ def forest(
 
 
 def draw_bar(
-    axis: "Axes", index: int, value: float, ends: tuple[float, float], seeds: Sequence[float]
+    axis: "Axes", index: int, estimate: Sequence[float | None], seeds: Sequence[float]
 ) -> None:
-    """Draw a share and its interval in percent, and the seeds' shares below, if several."""
-    axis.plot([100 * end for end in ends], [index] * 2, "-", color=color(index), linewidth=2)
-    axis.plot([100 * value], [index], "o", color=color(index), markersize=5)
+    """Draw a share and its interval, if it has one, in percent, and below it several seeds'."""
+    value, *ends = [100 * share for share in estimate if share is not None]
+    axis.plot(ends, [index] * len(ends), "-", color=color(index), linewidth=2)
+    axis.plot([value], [index], "o", color=color(index), markersize=5)
     if len(seeds) > 1:
         shares, below = [100 * seed for seed in seeds], [index + 0.28] * len(seeds)
         axis.plot(shares, below, "o", color=color(index), markersize=2.5, alpha=0.7)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from thinktuning.analysis.comparison import Answers, mean_figures
-from thinktuning.analysis.intervals import maj_at_k, pass_at_k
 from thinktuning.analysis.reflection import behavior_figures, flip_figures, judge_figures
+from thinktuning.analysis.scores import maj_at_k, pass_at_k
+from thinktuning.analysis.votes import votes
+from thinktuning.grading.answers import AnswerKind
+from thinktuning.grading.grader import Grader
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl
 from thinktuning.study.jobs import CompareJob
@@ -29,28 +32,44 @@ def evaluations(job: CompareJob, results: Path, method: str, task: str) -> list[
 def read_answers(job: CompareJob, results: Path) -> dict[tuple[str, str], Answers]:
     """Read all samples by (method, task); all methods must have answered the same questions."""
     answers = {}
-    for task in job.tasks:
-        reference = None
-        for method in job.methods:
-            directories = evaluations(job, results, method, task)
-            paths = [directory / "samples.jsonl" for directory in directories]
-            seeds = [read_samples(path, job.judged) for path in paths]
-            for path, seed in zip(paths, seeds, strict=True):
-                reference = reference or (path, seed)
-                check_same_questions(path, seed, *reference)
-            answers[method, task] = Answers(
-                ids=seeds[0].ids,
-                subsets=seeds[0].subsets,
-                correct_S_N_K=np.concatenate([seed.correct_S_N_K for seed in seeds]),
-                reflects_S_N_K=np.concatenate([seed.reflects_S_N_K for seed in seeds]),
-                figures=mean_figures([seed.figures for seed in seeds]),
-                reflection=mean_figures([seed.reflection for seed in seeds]),
-            )
+    with Grader() as grader:
+        for task in job.tasks:
+            reference = None
+            for method in job.methods:
+                directories = evaluations(job, results, method, task)
+                paths = [directory / "samples.jsonl" for directory in directories]
+                kind = job.answer_kinds.get(task)
+                seeds = [read_samples(path, grader, kind, job.judged) for path in paths]
+                for path, seed in zip(paths, seeds, strict=True):
+                    reference = reference or (path, seed)
+                    check_same_questions(path, seed, *reference)
+                answers[method, task] = of_all_seeds(seeds)
     return answers
 
 
-def read_samples(path: Path, judged: bool = False) -> Answers:
-    """Read one evaluation's samples, with questions sorted by id."""
+def of_all_seeds(seeds: Sequence[Answers]) -> Answers:
+    """Join the answers of a method's seeds to the same questions."""
+    return Answers(
+        ids=seeds[0].ids,
+        subsets=seeds[0].subsets,
+        correct_S_N_K=np.concatenate([seed.correct_S_N_K for seed in seeds]),
+        reflects_S_N_K=np.concatenate([seed.reflects_S_N_K for seed in seeds]),
+        figures=mean_figures([seed.figures for seed in seeds]),
+        reflection=mean_figures([seed.reflection for seed in seeds]),
+    )
+
+
+def read_samples(
+    path: Path, grader: Grader, kind: AnswerKind | None = None, judged: bool = False
+) -> Answers:
+    """Read one evaluation's samples, with questions sorted by id.
+
+    Args:
+        path: the samples.jsonl.
+        grader: groups equal answers for the majority vote.
+        kind: of the answers; None groups them by their text.
+        judged: whether to read judgments.jsonl as well.
+    """
     import pandas as pd
 
     rows = list(read_jsonl(path))
@@ -74,6 +93,7 @@ def read_samples(path: Path, judged: bool = False) -> Answers:
     ids = [str(identifier) for identifier in counts.index]
     correct_S_N_K = frame["correct"].to_numpy(dtype=float).reshape(shape)
     answers_N_K = frame["answer"].to_numpy(dtype=object).reshape(shape[1:])
+    cast_N_K = votes(answers_N_K.tolist(), correct_S_N_K[0].tolist(), grader, kind)
     reflection = behavior_figures(rows) | flip_figures(rows)
     if judged:
         reflection |= judge_figures(read_judgments(path.with_name("judgments.jsonl")))
@@ -85,7 +105,7 @@ def read_samples(path: Path, judged: bool = False) -> Answers:
         reflection=reflection,
         figures={
             "pass_at_k": float(pass_at_k(correct_S_N_K[0], shape[2]).mean()),
-            "maj_at_k": float(maj_at_k(answers_N_K.tolist(), correct_S_N_K[0]).mean()),
+            "maj_at_k": float(maj_at_k(cast_N_K, correct_S_N_K[0]).mean()),
             "mean_tokens": float(frame["num_tokens"].mean()),
             "truncation_rate": float((frame["finish_reason"] == "length").mean()),
             "no_answer_rate": float((frame["verdict"] == "no_answer").mean()),

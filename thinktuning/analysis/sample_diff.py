@@ -1,152 +1,220 @@
-"""Compare two sample files question by question: `thinktuning compare A B`.
+"""Compare two evaluations question by question: `thinktuning compare A B`, or `diff_samples(A, B)`.
 
-Works on any two samples.jsonl from evaluations of the same task. Rows need `id`, `correct` and
-`text`; where both files have `gold`, it must agree. The formulas are those of a study's comparison
-(`thinktuning.analysis.comparison`), with intervals over questions only.
+Takes any two sample files of one task, ours or lm-eval's (`sample_files`). The formulas are those
+of a study's comparison, with intervals over questions only.
 """
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from thinktuning.analysis import tables
-from thinktuning.analysis.comparison import difference_and_p, ends, share_interval
+from thinktuning.analysis.cells import interval_text, p_value_text
+from thinktuning.analysis.intervals import Difference, Estimate, accuracy, paired_difference
+from thinktuning.analysis.sample_files import Question, SampleFile, read_sample_file
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl
 from thinktuning.io.terminal import console, paragraph
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-Questions = Mapping[str, Sequence[Mapping[str, Any]]]  # id -> its samples
-
-CONFIDENCE = 0.95
 NUM_EXAMPLES = 3  # of each kind
 
 
-def compare_samples(a: Path, b: Path) -> None:
-    """Print the accuracy of two sample files, their paired difference, answer changes and examples.
+@dataclass(frozen=True)
+class SampleDiff:
+    """Two evaluations of one task, compared.
+
+    Attributes:
+        a: the first one's accuracy.
+        b: the second one's.
+        difference: b minus a, paired by question.
+        flips: how verdicts change from a to b, as shares of all pairs of a question's samples.
+        gains: question -> b minus a, in the order of a's file.
+        files: a and b.
+    """
+
+    a: Estimate
+    b: Estimate
+    difference: Difference
+    flips: dict[str, float]
+    gains: dict[str, float]
+    files: tuple[SampleFile, SampleFile]
+
+
+def diff_samples(
+    a: str | Path,
+    b: str | Path,
+    *,
+    metric: str | None = None,
+    filter_name: str | None = None,
+    different_prompts: bool = False,
+    confidence: float = 0.95,
+) -> SampleDiff:
+    """Compare two sample files of one task.
+
+    Args:
+        a: a samples.jsonl, or a samples_<task>_<date>.jsonl of lm-eval's `--log_samples`.
+        b: another file of the same kind.
+        metric: lm-eval's metric; None: exact_match, acc or the only one.
+        filter_name: lm-eval's filter; None: the only one.
+        different_prompts: whether lm-eval's prompts may differ, as under two chat templates.
+        confidence: of the intervals.
 
     Raises:
         StudyError: a file is missing or broken, or they answer different questions.
     """
-    paths = [a, b]
-    samples = [read_questions(path) for path in paths]
-    check_pairs(samples, paths)
-    sides = [correct(questions, list(samples[0])) for questions in samples]
-    out = console()
-    for name, path, side in zip("AB", paths, sides, strict=True):
-        estimate = share_interval([side], CONFIDENCE)
-        accuracy = tables.interval_text(estimate.mean, estimate.ci_low, estimate.ci_high)
-        size = f"{side.shape[1]} questions, samples per question: {side.shape[2]}"
-        out.print(paragraph(name, (f"{path}\naccuracy, %: {accuracy}; {size}", "")))
-    if sides[0].shape[2] != sides[1].shape[2]:  # equal numbers of samples; means stay the same
-        sides = [
-            np.repeat(side, other.shape[2], axis=2)
-            for side, other in zip(sides, reversed(sides), strict=True)
-        ]
-    gain, p = difference_and_p([[sides[1]], [sides[0]]], CONFIDENCE)
-    points = tables.interval_text(gain.mean, *ends(gain), sign="+")
-    out.print(
-        paragraph("B minus A", (f"{points} points, paired by question", "bold"), (p_text(p), ""))
+    files = (
+        read_sample_file(Path(a), metric, filter_name),
+        read_sample_file(Path(b), metric, filter_name),
     )
-    a_N, b_N = (side[0].mean(axis=1) for side in sides)
-    out.print(paragraph("verdicts", (flips(a_N, b_N), "")))
-    print_examples(out, "B gains", samples, b_N - a_N, (False, True))
-    print_examples(out, "B loses", samples, a_N - b_N, (True, False))
+    check_pairs(*files, different_prompts)
+    keys = list(files[0].questions)
+    a_N_K, b_N_K = (file.correct(keys) for file in files)
+    a_N, b_N = a_N_K.mean(axis=1), b_N_K.mean(axis=1)
+    return SampleDiff(
+        a=accuracy(a_N_K, confidence),
+        b=accuracy(b_N_K, confidence),
+        difference=paired_difference(b_N_K, a_N_K, confidence),
+        flips=flips(a_N, b_N),
+        gains=dict(zip(keys, (b_N - a_N).tolist(), strict=True)),
+        files=files,
+    )
 
 
-def p_text(p: float) -> str:
+def compare_samples(
+    a: Path,
+    b: Path,
+    metric: str | None = None,
+    filter_name: str | None = None,
+    different_prompts: bool = False,
+) -> None:
+    """Print what `diff_samples` finds, and examples.
+
+    Raises:
+        StudyError: as in `diff_samples`.
+    """
+    found = diff_samples(
+        a, b, metric=metric, filter_name=filter_name, different_prompts=different_prompts
+    )
+    out = console()
+    for name, file, estimate in zip("AB", found.files, (found.a, found.b), strict=True):
+        share = interval_text(estimate.mean, estimate.ci_low, estimate.ci_high)
+        size = f"{estimate.n} questions, samples per question: {num_samples(file)}"
+        size += f"; {file.metric}" if file.metric else ""
+        out.print(paragraph(name, (f"{file.path}\naccuracy, %: {share}; {size}", "")))
+    gain = found.difference
+    points = interval_text(gain.mean, gain.ci_low, gain.ci_high, sign="+")
+    how = ", paired by question" + p_text(gain.p)
+    out.print(paragraph("B minus A", (f"{points} points", "bold"), (how, "")))
+    changes = ", ".join(f"{name} {100 * share:.1f}%" for name, share in found.flips.items())
+    out.print(paragraph("verdicts", (changes, "")))
+    if differ := prompts_that_differ(*found.files):
+        note = f"differ on {len(differ)} of {len(found.gains)} questions"
+        out.print(paragraph("prompts", (note, "")))
+    print_examples(out, "B gains", found, 1, (False, True))
+    print_examples(out, "B loses", found, -1, (True, False))
+
+
+def num_samples(file: SampleFile) -> int:
+    """Return the number of samples per question."""
+    return len(next(iter(file.questions.values())).texts)
+
+
+def p_text(p: float | None) -> str:
     """Format a p-value as the end of a sentence."""
-    return f", p {tables.p_value_text(p)}" if p < 0.001 else f", p = {tables.p_value_text(p)}"
+    text = p_value_text(p)
+    return f", p {text}" if text.startswith("<") else f", p = {text}"
 
 
 def print_examples(
-    out: "Console",
-    name: str,
-    samples: Sequence[Questions],
-    gain_N: np.ndarray,
-    verdicts: tuple[bool, bool],
+    out: "Console", name: str, found: SampleDiff, sign: int, verdicts: tuple[bool, bool]
 ) -> None:
     """Print how many questions gain, and the ones that gain most.
 
     Args:
         out: the terminal.
         name: the heading, e.g. "B gains".
-        samples: the samples of A and of B.
-        gain_N: each question's gain, a difference of shares.
+        found: the comparison.
+        sign: 1 for gains, -1 for losses.
         verdicts: whether to show a right or a wrong sample of A, and of B.
     """
-    keys = list(samples[0])
+    gains = {key: sign * gain for key, gain in found.gains.items() if sign * gain > 0}
     out.print()
-    out.print(paragraph(name, (f"on {(gain_N > 0).sum()} of {len(keys)} questions", "bold")))
-    for place in np.argsort(-gain_N, kind="stable")[:NUM_EXAMPLES]:
-        if gain_N[place] <= 0:
-            break
-        key = keys[place]
-        sample = samples[0][key][0]
+    out.print(paragraph(name, (f"on {len(gains)} of {len(found.gains)} questions", "bold")))
+    for key in sorted(gains, key=lambda key: -gains[key])[:NUM_EXAMPLES]:
+        questions = [file.questions[key] for file in found.files]
+        gold = questions[0].gold
         out.print()
-        answer = f"{key}, gold {sample['gold']}" if "gold" in sample else key
-        out.print(paragraph("question", (answer, "")))
-        for side, questions, right in zip("AB", samples, verdicts, strict=True):
-            text = next(row["text"] for row in questions[key] if row["correct"] == right)
-            out.print(paragraph(side, (text, "green" if right else "red")))
+        out.print(paragraph("question", (key if gold is None else f"{key}, gold {gold}", "")))
+        for side, question, right in zip("AB", questions, verdicts, strict=True):
+            out.print(paragraph(side, (question.example(right), "green" if right else "red")))
 
 
-def read_questions(path: Path) -> Questions:
-    """Read the samples of each question, in the order of the file."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for number, row in enumerate(read_jsonl(path), start=1):
-        if absent := [key for key in ("id", "correct", "text") if key not in row]:
-            raise StudyError(
-                f"{path}: sample {number} has no {', '.join(absent)}; pass a samples.jsonl"
-            )
-        if not isinstance(row["correct"], bool) or not isinstance(row["text"], str):
-            raise StudyError(
-                f"{path}: sample {number}: `correct` must be true or false, and `text` a string"
-            )
-        found.setdefault(str(row["id"]), []).append(row)
-    counts = {len(rows) for rows in found.values()}
-    if len(found) < 2 or len(counts) != 1:
+def check_pairs(a: SampleFile, b: SampleFile, different_prompts: bool) -> None:
+    """Refuse to pair answers to different questions, or by different measures."""
+    if a.metric != b.metric:
         raise StudyError(
-            f"{path}: has {len(found)} questions with {min(counts, default=0)} to"
-            f" {max(counts, default=0)} samples; needs at least two questions, and the same number"
-            " of samples for each"
+            f"{a.path} and {b.path} cannot be paired: {measure(a)} in the first,"
+            f" {measure(b)} in the second"
         )
-    return found
-
-
-def check_pairs(samples: Sequence[Questions], paths: Sequence[Path]) -> None:
-    """Refuse to pair answers to different questions."""
-    for i, j in ((0, 1), (1, 0)):
-        questions, others, path, other = samples[i], samples[j], paths[i], paths[j]
-        if alone := [key for key in questions if key not in others]:
+    for first, second in ((a, b), (b, a)):
+        if alone := [key for key in first.questions if key not in second.questions]:
             raise StudyError(
-                f"{path} and {other} answer different questions, so they cannot be paired:"
-                f" {len(alone)} of {len(questions)} are only in the first, e.g. {alone[0]!r}"
+                f"{first.path} and {second.path} answer different questions, so they cannot be"
+                f" paired: {len(alone)} of {len(first.questions)} are only in the first, e.g."
+                f" {alone[0]!r}"
             )
-    for key, rows in samples[0].items():
-        golds = {str(row["gold"]) for row in (*rows, *samples[1][key]) if "gold" in row}
-        if len(golds) > 1:
+    for key, question in a.questions.items():
+        other = b.questions[key]
+        if question.gold != other.gold and None not in (question.gold, other.gold):
+            golds = " and ".join(sorted(map(repr, (question.gold, other.gold))))
             raise StudyError(
-                f"{paths[0]} and {paths[1]} cannot be paired: question {key!r} has different gold"
-                f" answers, {' and '.join(sorted(map(repr, golds)))}"
+                f"{a.path} and {b.path} cannot be paired: question {key!r} has different gold"
+                f" answers, {golds}"
             )
+        if differs(question.document, other.document):
+            raise StudyError(
+                f"{a.path} and {b.path} cannot be paired: document {key} is another one in each"
+                " (its doc_hash differs); evaluate both on the same version of the task"
+            )
+    differ = prompts_that_differ(a, b)
+    if a.metric and differ and not different_prompts:
+        raise StudyError(
+            f"{a.path} and {b.path} asked with different prompts on {len(differ)} of"
+            f" {len(a.questions)} documents, e.g. {differ[0]} (its prompt_hash differs): another"
+            " number of shots, instruction or chat template; if that is meant, pass"
+            " --different-prompts"
+        )
 
 
-def correct(questions: Questions, keys: Sequence[str]) -> np.ndarray:
-    """Return the verdicts, 0 or 1, of shape (1, N, K)."""
-    return np.array([[[row["correct"] for row in questions[key]] for key in keys]], dtype=float)
+def measure(file: SampleFile) -> str:
+    """Name what a file's scores are."""
+    return file.metric or "our own verdicts"
 
 
-def flips(a_N: np.ndarray, b_N: np.ndarray) -> str:
-    """Describe how verdicts change from A to B, over all pairs of a question's samples."""
+def differs(a: str | None, b: str | None) -> bool:
+    """Tell whether two marks of identity are known and differ."""
+    return a != b and None not in (a, b)
+
+
+def prompts_that_differ(a: SampleFile, b: SampleFile) -> list[str]:
+    """Return the questions whose prompts are known to differ."""
+
+    def differ(question: Question, other: Question) -> bool:
+        return differs(question.prompt, other.prompt)
+
+    return [key for key, question in a.questions.items() if differ(question, b.questions[key])]
+
+
+def flips(a_N: NDArray[np.float64], b_N: NDArray[np.float64]) -> dict[str, float]:
+    """Return how verdicts change from A to B, over all pairs of a question's samples."""
     kinds = {
         "wrong to right": (1 - a_N) * b_N,
         "right to wrong": a_N * (1 - b_N),
         "right to right": a_N * b_N,
         "wrong to wrong": (1 - a_N) * (1 - b_N),
     }
-    return ", ".join(f"{name} {100 * shares.mean():.1f}%" for name, shares in kinds.items())
+    return {name: float(shares.mean()) for name, shares in kinds.items()}

@@ -10,6 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from thinktuning.analysis.cells import (
+    detectable_text,
+    difference_text,
+    interval_text,
+    p_value_text,
+    successes_text,
+)
 from thinktuning.analysis.comparison import MEAN_OF_TASKS, ComparisonRow
 from thinktuning.study.jobs import CompareJob
 
@@ -20,8 +27,15 @@ def csv_text(rows: Sequence[ComparisonRow], columns: Sequence[str]) -> str:
     writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: None if is_nan(v) else v for k, v in row.items()})
+        writer.writerow({key: csv_cell(value) for key, value in row.items()})
     return text.getvalue()
+
+
+def csv_cell(value: Any) -> Any:
+    """Return what a CSV cell shows: several values with spaces between them, NaN as nothing."""
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return None if is_nan(value) else value
 
 
 def is_nan(value: Any) -> bool:
@@ -42,6 +56,7 @@ def markdown(
     for task in dict.fromkeys(row["task"] for row in rows):
         of_task = [row for row in rows if row["task"] == task]
         parts += [f"## {title(of_task[0])}", accuracy_table(of_task)]
+        parts += filter(None, [successes_text(of_task)])
         for baseline in job.comparison.baselines:
             shown = [row for row in of_task if row["method"] != baseline]
             if shown:
@@ -58,7 +73,7 @@ def header(job: CompareJob, commits: Sequence[str]) -> str:
         listed = ", ".join(map(str, seeds))
         lines.append(f"- {len(seeds)} training seeds ({listed}) per trained method.")
         if len(seeds) == 2:
-            lines[-1] += " Two that agree by chance make an interval too narrow: use three or more."
+            lines[-1] += " Two have no interval over seeds: their values are shown."
     elif seeds:
         lines.append(
             f"- **One training seed** ({seeds[0]}): the intervals are over questions only, and "
@@ -123,9 +138,12 @@ def accuracy_table(rows: Sequence[ComparisonRow]) -> str:
         [
             row["label"],
             str(row["seeds"] or "-"),
-            interval_text(row["mean"], row["ci_low"], row["ci_high"]),
+            interval_text(row["mean"], row["ci_low"], row["ci_high"], row["seed_values"]),
             interval_text(
-                row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]
+                row["reflection_rate"],
+                row["reflection_ci_low"],
+                row["reflection_ci_high"],
+                row["reflection_seed_values"],
             ),
             f"{row['mean_tokens']:.0f}",
             f"{100 * row['truncation_rate']:.1f}",
@@ -139,13 +157,15 @@ def accuracy_table(rows: Sequence[ComparisonRow]) -> str:
 
 def difference_table(rows: Sequence[ComparisonRow], baseline: str, label: str) -> str:
     """Return a task's table of differences to one baseline."""
-    head = [f"minus {label}", "accuracy, points", "p", "detectable, points", "reflects, points"]
+    head = [f"minus {label}", "accuracy, points", "p", "p (Holm)", "detectable, points"]
+    head += ["reflects, points"]
     body = [
         [
             row["label"],
             difference_text(row, f"diff_{baseline}"),
             p_value_text(row[f"diff_{baseline}_p"]),
-            f"{100 * row[f'mde_{baseline}']:.1f}",
+            p_value_text(row[f"diff_{baseline}_p_holm"]),
+            detectable_text(row, baseline),
             difference_text(row, f"reflection_diff_{baseline}"),
         ]
         for row in rows
@@ -175,12 +195,15 @@ def latex(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
 
 
 def latex_table(rows: Sequence[ComparisonRow], keys: tuple[str, str, str], sign: str) -> str:
-    """Return a table of methods by tasks; a cell is a value and, in smaller type, its interval."""
+    """Return a table of methods by tasks; a cell is a value and, in smaller type, its interval.
+
+    Without an interval the value stands alone.
+    """
     import pandas as pd
 
     def cell(row: ComparisonRow) -> str:
-        value, low, high = (f"{100 * row[key]:{sign}.1f}" for key in keys)
-        return f"${value}$ {{\\scriptsize $[{low}, {high}]$}}"
+        value, *ends = ("" if row[key] is None else f"{100 * row[key]:{sign}.1f}" for key in keys)
+        return f"${value}$ {{\\scriptsize $[{', '.join(ends)}]$}}" if all(ends) else f"${value}$"
 
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     cells = {
@@ -198,21 +221,6 @@ def escaped(text: str) -> str:
     return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("~", r"\textasciitilde{}")
 
 
-def difference_text(row: ComparisonRow, key: str) -> str:
-    """Format a difference and its interval in percentage points."""
-    return interval_text(row[key], row[f"{key}_ci_low"], row[f"{key}_ci_high"], sign="+")
-
-
-def interval_text(value: float, low: float, high: float, sign: str = "") -> str:
-    """Format a share and its interval in percent."""
-    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
-
-
-def p_value_text(p: float) -> str:
-    """Format a p-value to three digits."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
 def table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table; the first column is left-aligned, the others right-aligned."""
     lines = [head, [":--"] + ["--:"] * (len(head) - 1), *body]
@@ -225,7 +233,7 @@ def footnotes(job: CompareJob) -> str:
     notes = [
         "**accuracy**: the mean over questions of each question's share of correct samples. Its "
         "interval is over questions or, for a method trained with several seeds, over seeds "
-        "crossed with questions.",
+        "crossed with questions. Two seeds, or seeds that succeed or fail, have no interval.",
         "**reflects**: the share of answers with at least one reflective behavior.",
         "**cut off**: reached the token limit. **not graded**: the grader failed or timed out. "
         "Both count as wrong.",
@@ -233,8 +241,10 @@ def footnotes(job: CompareJob) -> str:
     if job.comparison.baselines:
         notes.append(
             "**minus**: the difference, paired by question and, between trained methods, by seed. "
-            "**p**: the p-value of no difference, Holm-corrected over the tasks; for the mean of "
-            "tasks it is not corrected. **detectable**: the minimum detectable effect at 80% power."
+            "**p**: of no difference, by the test that the interval comes from; neither is "
+            "adjusted. **p (Holm)**: adjusted for all differences on this page, tasks x pairs of "
+            "methods; those of the mean of tasks are a family of their own. **detectable**: the "
+            "true difference that such a comparison finds four times in five."
         )
     if len(job.tasks) > 1:
         notes.append("**Mean of tasks**: all tasks have equal weight.")

@@ -29,7 +29,7 @@ def add_stages(commands: "Subcommands") -> None:
     """Add the stages' subcommands."""
     add_training(commands)
     add_evaluation(commands)
-    commands.add(
+    comparison = commands.add(
         compare,
         "Write a study's tables and plots, or compare two sample files.",
         required=False,
@@ -37,12 +37,21 @@ def add_stages(commands: "Subcommands") -> None:
         results="directory of the study's results",
         tables="directory for comparison.{csv,md,tex} and the other tables",
         plots="directory for the SVG plots",
-    ).add_argument(
+    )
+    comparison.add_argument(
         "samples",
         nargs="*",
         type=Path,
         metavar="SAMPLES",
-        help="two samples.jsonl of one task instead of the options: prints their difference",
+        help="two samples.jsonl, or two files of lm-eval's --log_samples, of one task instead of"
+        " these options: prints their difference",
+    )
+    comparison.add_argument("--metric", help="of lm-eval's metrics, the one to compare")
+    comparison.add_argument("--filter", help="of lm-eval's filters, the one to compare")
+    comparison.add_argument(
+        "--different-prompts",
+        action="store_true",
+        help="compare lm-eval's files although their prompts differ, as under two chat templates",
     )
     commands.add(
         report,
@@ -189,7 +198,8 @@ def compare(arguments: argparse.Namespace) -> None:
     if len(arguments.samples) == 2 and not any(paths):
         from thinktuning.analysis.sample_diff import compare_samples
 
-        compare_samples(*arguments.samples)
+        a, b = arguments.samples
+        compare_samples(a, b, arguments.metric, arguments.filter, arguments.different_prompts)
     elif all(paths) and not arguments.samples:
         from thinktuning.commands.compare import compare
 

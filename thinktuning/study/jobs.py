@@ -127,13 +127,17 @@ class WarmupJob(Job):
 
 
 class CompareJob(Job):
-    """The resolved comparison job; an untrained method has no `seeds`."""
+    """The resolved comparison job; an untrained method has no `seeds`.
+
+    Majority votes go by verified equality on the tasks whose `answer_kinds` are known.
+    """
 
     study: Name
     methods: dict[Name, str]
     seeds: dict[Name, list[int]]
     evaluated_seeds: dict[Name, list[int]]
     tasks: list[Name]
+    answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)
     comparison: ComparisonConfig
     judged: bool = False
 

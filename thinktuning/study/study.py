@@ -176,6 +176,7 @@ class Study(Section):
             seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
             evaluated_seeds={name: self.evaluated_seeds(name) for name in self.methods},
             tasks=list(self.tasks),
+            answer_kinds={name: task.answer_kind for name, task in self.tasks.items()},
             comparison=self.comparison,
             judged=self.judge is not None,
         )

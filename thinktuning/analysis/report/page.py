@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.algorithms.rollout import read_rollouts
-from thinktuning.analysis import tables
+from thinktuning.analysis.cells import interval_text, p_value_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.analysis.report.viewer import viewer_json
@@ -156,21 +156,28 @@ def accuracy_table(job: CompareJob, rows: Sequence[CsvRow], scope: str) -> Table
     found = [row for row in rows if row["task"] == scope]
     body = []
     for row in found:
-        line = [row["label"], tables.interval_text(row["mean"], row["ci_low"], row["ci_high"])]
+        line = [row["label"], estimate(row, "mean", "")]
         for name in baselines:
             absent = row[f"diff_{name}"] is None
             line += (
                 ["", ""]
                 if absent
                 else [
-                    tables.difference_text(row, f"diff_{name}"),
-                    tables.p_value_text(row[f"diff_{name}_p"]),
+                    estimate(row, f"diff_{name}", f"diff_{name}_", sign="+"),
+                    p_value_text(row[f"diff_{name}_p"]),
                 ]
             )
-        reflects = (row[f"reflection_{key}"] for key in ("rate", "ci_low", "ci_high"))
-        body.append([*line, tables.interval_text(*reflects), f"{row['mean_tokens']:.0f}"])
+        line.append(estimate(row, "reflection_rate", "reflection_"))
+        body.append([*line, f"{row['mean_tokens']:.0f}"])
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(f"{title} ({found[0]['n']:.0f} questions)", head, body)
+
+
+def estimate(row: CsvRow, key: str, prefix: str, sign: str = "") -> str:
+    """Return a share with its interval or, if it has none, with its seeds' values."""
+    seeds = str(row.get(f"{prefix}seed_values") or "").split()
+    ends = (row[f"{prefix}ci_low"], row[f"{prefix}ci_high"])
+    return interval_text(row[key], *ends, [float(value) for value in seeds], sign)
 
 
 def behaviors_table(rows: Sequence[CsvRow]) -> Table:

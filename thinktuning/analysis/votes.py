@@ -1,0 +1,62 @@
+r"""Group a question's answers for majority voting: those that the grader holds equal vote together.
+
+`1/2`, `0.5` and `\frac12` are one candidate, not three. All right answers equal the gold answer, so
+only wrong ones are compared with each other, where their grouping can change the outcome.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+from thinktuning.grading.answers import AnswerKind
+from thinktuning.grading.grader import Grader, Verdict
+
+RIGHT = 0  # the candidate of all right answers; the wrong ones are texts
+
+
+def votes(
+    answers_N_K: Sequence[Sequence[str | None]],
+    correct_N_K: Sequence[Sequence[float]],
+    grader: Grader,
+    kind: AnswerKind | None,
+) -> list[list[str | int | None]]:
+    """Return each answer's candidate; None for no answer.
+
+    Args:
+        answers_N_K: the extracted answers of each question.
+        correct_N_K: 1 for a right answer.
+        grader: compares wrong answers.
+        kind: of the task's answers; None compares wrong answers by their text.
+    """
+    cast: list[list[str | int | None]] = [
+        [
+            answer if answer is None or not right else RIGHT
+            for answer, right in zip(*row, strict=True)
+        ]
+        for row in zip(answers_N_K, correct_N_K, strict=True)
+    ]
+    if kind is None:
+        return cast
+    compared = {i: pairs for i, row in enumerate(cast) if (pairs := undecided(row))}
+    every = [pair for pairs in compared.values() for pair in pairs]
+    verdicts = grader.grade(
+        [x for pair in every for x in pair], [x for a, b in every for x in (b, a)], kind
+    )
+    same = iter(Verdict.correct in both for both in zip(verdicts[::2], verdicts[1::2], strict=True))
+    for i, pairs in compared.items():
+        first: dict[str, str] = {}  # answer -> the earliest answer that equals it
+        for a, b in pairs:
+            if next(same) and b not in first:
+                first[b] = first.get(a, a)
+        cast[i] = [first.get(vote, vote) if isinstance(vote, str) else vote for vote in cast[i]]
+    return cast
+
+
+def undecided(row: Sequence[str | int | None]) -> list[tuple[str, str]]:
+    """Return the pairs of wrong answers to compare, none if they cannot change the majority."""
+    counts = Counter(vote for vote in row if vote is not None)
+    right = counts.pop(RIGHT, 0)
+    wrong = [vote for vote in counts if isinstance(vote, str)]
+    if not right or right > sum(counts.values()):
+        return []  # no vote is right, or more than half of them are
+    return list(combinations(wrong, 2))
