@@ -102,8 +102,7 @@ def compare_samples(
     out = console()
     for name, file, estimate in zip("AB", found.files, (found.a, found.b), strict=True):
         share = interval_text(estimate.mean, estimate.ci_low, estimate.ci_high)
-        size = f"{estimate.n} questions, samples per question: {num_samples(file)}"
-        size += f"; {file.metric}" if file.metric else ""
+        size = f"{estimate.n} questions, {file.metric or f'samples per question: {file.k}'}"
         out.print(paragraph(name, (f"{file.path}\naccuracy, %: {share}; {size}", "")))
     gain = found.difference
     points = interval_text(gain.mean, gain.ci_low, gain.ci_high, sign="+")
@@ -116,11 +115,6 @@ def compare_samples(
         out.print(paragraph("prompts", (note, "")))
     print_examples(out, "B gains", found, 1, (False, True))
     print_examples(out, "B loses", found, -1, (True, False))
-
-
-def num_samples(file: SampleFile) -> int:
-    """Return the number of samples per question."""
-    return len(next(iter(file.questions.values())).texts)
 
 
 def p_text(p: float | None) -> str:

@@ -56,6 +56,11 @@ class SampleFile:
     questions: dict[str, Question]
     metric: str | None
 
+    @property
+    def k(self) -> int:
+        """The number of scores of each question."""
+        return len(next(iter(self.questions.values())).scores)
+
     def correct(self, keys: Iterable[str]) -> NDArray[np.float64]:
         """Return the scores of these questions, of shape (N, K)."""
         return np.array([self.questions[key].scores for key in keys], dtype=float)
