@@ -50,8 +50,18 @@ def test_answers_that_the_grader_holds_equal_vote_together():
     assert maj_at_k(by_text, correct).tolist() == [0, 1, 1]
 
 
+def test_letters_vote_together_however_they_are_written():
+    answers = [["B", "(C)", "C. Paris", "none of these", None]]
+    with Grader() as grader:
+        cast = votes(answers, [[1, 0, 0, 0, 0]], grader, "letter")
+        assert cast == [[RIGHT, "C", "C", "none of these", None]]
+        assert votes([["Yes", "no", "No."]], [[1, 0, 0]], grader, "yes_no") == [[RIGHT, "no", "no"]]
+        assert votes([["7", "8", "8.0"]], [[1, 0, 0]], grader, "number") == [[RIGHT, "8", "8"]]
+
+
 def test_only_answers_that_may_change_the_majority_are_compared():
-    assert undecided([RIGHT, "1", "2", "1"]) == [("1", "2")]
-    assert undecided([RIGHT, RIGHT, RIGHT, "1", "2"]) == []  # right by more than half
+    assert undecided([RIGHT, "1", "2"]) == [("1", "2")]
+    assert undecided([RIGHT, RIGHT, RIGHT, "1", "2"]) == []  # right, however 1 and 2 compare
+    assert undecided([RIGHT, "1", "2", "1"]) == []  # and wrong
     assert undecided(["1", "2", "3"]) == []  # no vote is right
     assert undecided([RIGHT, "1", None]) == []

@@ -28,6 +28,17 @@ def test_scores_are_shares_of_the_samples():
     assert aime == scores | {"exact_match_2024": 0.5}
 
 
+def test_an_answer_that_ends_within_a_box_was_cut_off():
+    for text in (
+        "\\boxed{3} so \\boxed{",
+        "\\boxed{3}, or \\boxed{\\frac{1}{2}",
+        "\\boxed{3} \\boxed{\\}",
+    ):
+        assert grade.number({"answer": "3"}, [text])["no_answer"] == 1
+    for text in ("\\boxed{3}", "\\boxed{4} \\boxed{{3}}", "\\boxed{3} { and"):
+        assert grade.number({"answer": "3"}, [text])["exact_match"] == 1
+
+
 def test_an_unknown_task_is_refused(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(evaluate_job().model_dump() | {"lm_eval": "gsm8k"}))

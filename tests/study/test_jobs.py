@@ -62,6 +62,26 @@ def test_editing_the_evaluation_does_not_change_the_training():
     assert changed("resources.train.threads", 2) == set()
 
 
+def sampling(values: dict[str, Any], task: str) -> tuple[float, int]:
+    """Return the temperature and token budget that a task is asked with."""
+    evaluation = parse_study(values, "study.yaml").evaluate_job("grpo", 0, task).evaluation
+    return evaluation.temperature, evaluation.max_gen_toks
+
+
+def test_a_tasks_sampling_stands_before_the_studys_and_that_before_the_files():
+    section = DEFAULT["evaluation"]
+    of_study = (section["temperature"], section["max_gen_toks"])
+    own = edited("tasks.sums.max_gen_toks", 17)
+    assert sampling(own, "sums") == (of_study[0], 17)
+    assert {name[3] for name in changed("tasks.sums.temperature", 0.5)} == {"sums"}
+    values = edited("evaluation.max_gen_toks", None)
+    values["evaluation"]["temperature"] = None
+    values["tasks"]["sums"] |= {"lm_eval": "thinktuning_aime", "temperature": 0.7}
+    assert sampling(values, "sums") == (0.7, 8192)  # _boxed.yaml's is overridden by aime's
+    values["tasks"]["sums"] |= {"lm_eval": "thinktuning_chain_sum", "temperature": None}
+    assert sampling(values, "sums") == (1.0, 64)  # of _boxed.yaml, which the file includes
+
+
 def test_an_override_is_merged_at_every_depth():
     study = parse_study(
         edited("methods.thinktuning.algorithm", {"schedule": {"init": 0.3}}), "study.yaml"

@@ -63,6 +63,8 @@ from thinktuning.study.reading import load_study, parse_study
         ("judge", {"backend": "openai"}, "judge: backend: openai needs the section judge.openai"),
         ("judge", {"backend": "self"}, "judge.backend: Input should be 'model' or 'openai'"),
         ("evaluation.temperature", 0, "evaluation.temperature = 0 gives the same answer"),
+        ("tasks.sums.temperature", 0, "tasks.sums.temperature = 0 gives the same answer"),
+        ("tasks.sums.max_gen_toks", 0, "tasks.sums.max_gen_toks: Input should be greater than 0"),
         # contradictions between keys
         ("training.num_generations", 1, "training.num_generations: Input should be greater than"),
         (

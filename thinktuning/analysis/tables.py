@@ -104,7 +104,7 @@ def causes(row: ComparisonRow) -> list[str]:
     if row["truncation_rate"] > 0.05:
         found.append(
             f"{100 * row['truncation_rate']:.0f}% of the answers reached the token limit (raise"
-            " evaluation.max_gen_toks)"
+            " max_gen_toks)"
         )
     if row["no_answer_rate"] - row["truncation_rate"] > 0.05:
         found.append("many answers have no \\boxed{} (ask for it in prompt.suffix)")

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from thinktuning.grading.answers import AnswerKind
+from thinktuning.grading.answers import AnswerKind, parse_gold
 from thinktuning.grading.grader import Grader, Verdict
 
 RIGHT = 0  # the candidate of all right answers; the wrong ones are texts
@@ -30,12 +30,12 @@ def votes(
     """
     cast: list[list[str | int | None]] = [
         [
-            answer if answer is None or not right else RIGHT
+            RIGHT if right and answer is not None else spelled(answer, kind)
             for answer, right in zip(*row, strict=True)
         ]
         for row in zip(answers_N_K, correct_N_K, strict=True)
     ]
-    if kind is None:
+    if kind not in ("number", "latex"):
         return cast
     compared = {i: pairs for i, row in enumerate(cast) if (pairs := undecided(row))}
     every = [pair for pairs in compared.values() for pair in pairs]
@@ -52,11 +52,21 @@ def votes(
     return cast
 
 
+def spelled(answer: str | None, kind: AnswerKind | None) -> str | None:
+    """Return the one spelling of a letter or yes/no; other answers, and what is neither, as is."""
+    if answer is None or kind not in ("letter", "yes_no"):
+        return answer
+    try:
+        return parse_gold(answer, kind)
+    except ValueError:
+        return answer
+
+
 def undecided(row: Sequence[str | int | None]) -> list[tuple[str, str]]:
     """Return the pairs of wrong answers to compare, none if they cannot change the majority."""
     counts = Counter(vote for vote in row if vote is not None)
     right = counts.pop(RIGHT, 0)
     wrong = [vote for vote in counts if isinstance(vote, str)]
-    if not right or right > sum(counts.values()):
-        return []  # no vote is right, or more than half of them are
+    if not right or right > sum(counts.values()) or right < max(counts.values()):
+        return []  # no vote is right, or a majority is certain
     return list(combinations(wrong, 2))

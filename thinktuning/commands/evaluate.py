@@ -103,7 +103,7 @@ def checked_prompts(
     if length + job.evaluation.max_gen_toks > lm.max_length:
         raise StudyError(
             f"{data}: question {rows[longest]['id']!r} has a prompt of {length}"
-            f" tokens; with evaluation.max_gen_toks = {job.evaluation.max_gen_toks} that exceeds"
+            f" tokens; with max_gen_toks = {job.evaluation.max_gen_toks} that exceeds"
             f" the model's context length of {lm.max_length} tokens; lower max_gen_toks or drop"
             " the question"
         )

@@ -34,12 +34,18 @@ def _packaged_task(name: str) -> str:
 LMEvalTask = Annotated[str, AfterValidator(_packaged_task)]
 
 
+def task_value(name: str, key: str) -> dict[str, Any]:
+    """Return a section of a packaged lm-eval task, from its file or the nearest it includes."""
+    task: dict[str, Any] = {"include": f"{name}.yaml"}
+    while key not in task:
+        task = yaml.load((TASKS / task["include"]).read_text(encoding="utf-8"), _TaskLoader)
+    value: dict[str, Any] = task[key]
+    return value
+
+
 def task_kind(name: str) -> AnswerKind:
     """Return the kind of answer that a packaged lm-eval task grades."""
-    task: dict[str, Any] = {"include": f"{name}.yaml"}
-    while "metadata" not in task:
-        task = yaml.load((TASKS / task["include"]).read_text(encoding="utf-8"), _TaskLoader)
-    kind: AnswerKind = task["metadata"]["answer_kind"]
+    kind: AnswerKind = task_value(name, "metadata")["answer_kind"]
     return kind
 
 
@@ -56,12 +62,17 @@ def task_files(name: str) -> dict[str, Path]:
 
 
 class TaskConfig(Section):
-    """An evaluation task: its questions, and the lm-eval task that asks them."""
+    """An evaluation task: its questions, and the lm-eval task that asks them.
+
+    `temperature` and `max_gen_toks` stand before those of the section `evaluation`.
+    """
 
     data: Source
     lm_eval: LMEvalTask
     answer_kind: AnswerKind = "number"
     num_samples: PositiveInt
+    temperature: Annotated[Number, Field(ge=0)] | None = None
+    max_gen_toks: PositiveInt | None = None
 
     @model_validator(mode="after")
     def _kind(self) -> Self:
@@ -88,7 +99,7 @@ ENGINE_ARGS = {
 
 
 class EvaluationConfig(Section):
-    """How answers are sampled, on every task; greedy is `temperature: 0` with `num_samples: 1`.
+    """How a task's answers are sampled; greedy is `temperature: 0` with `num_samples: 1`.
 
     `backend` and `model_args` are lm-eval's `--model` and `--model_args`; of the latter, those that
     say how the engine runs.
@@ -111,6 +122,30 @@ class EvaluationConfig(Section):
                 f" training uses too; how {self.backend} runs is set by {', '.join(known)}"
             )
         return self
+
+
+class StudyEvaluationConfig(Section):
+    """How answers are sampled, on every task that does not say so itself.
+
+    A task's `temperature` and `max_gen_toks` are, in this order: its own, those of this section,
+    those in the file of its lm-eval task, with which `lm_eval` alone asks it.
+    """
+
+    backend: Literal["hf", "vllm"] = "hf"
+    model_args: dict[str, Any] = Field(default_factory=dict)
+    temperature: Annotated[Number, Field(ge=0)] | None = None
+    max_gen_toks: PositiveInt | None = None
+    batch_size: PositiveInt
+    seed: Seed = 1234
+
+    def of_task(self, task: TaskConfig) -> EvaluationConfig:
+        """Return a task's section `evaluation`, with every value."""
+        in_file = task_value(task.lm_eval, "generation_kwargs")
+        values = self.model_dump()
+        for key in ("temperature", "max_gen_toks"):
+            own = getattr(task, key)
+            values[key] = next(v for v in (own, values[key], in_file[key]) if v is not None)
+        return EvaluationConfig.model_validate(values)
 
 
 class JudgeConfig(BackendConfig):

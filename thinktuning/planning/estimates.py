@@ -157,7 +157,7 @@ def answer_length(study: Study, method: str, task: str, results: Path | None) ->
     for path in paths:
         text = "".join(line for _, line in numbered_lines(path))
         found += numbers(parse_row(text, str(path)), ["mean_tokens"], str(path)).values()
-    return fmean(found) if found else study.evaluation.max_gen_toks
+    return fmean(found) if found else study.task_evaluation(task).max_gen_toks
 
 
 def num_rollouts(job: TrainJob) -> int:
@@ -263,7 +263,8 @@ def estimate_evaluation(
     n = size.parameters
     memory = 2 * n + 2 * GIB  # vLLM: bfloat16 weights and a small cache; a larger one is faster
     if study.evaluation.backend == "hf":
-        cache = batch * study.evaluation.max_gen_toks * size.num_layers * 8 * size.kv_size
+        longest = max(study.task_evaluation(task).max_gen_toks for task in study.tasks)
+        cache = batch * longest * size.num_layers * 8 * size.kv_size
         memory = 4 * n + cache
     return StageEstimate(
         "evaluate",

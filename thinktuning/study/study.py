@@ -15,7 +15,12 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig
-from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, TaskConfig
+from thinktuning.evaluation.config import (
+    EvaluationConfig,
+    JudgeConfig,
+    StudyEvaluationConfig,
+    TaskConfig,
+)
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Section, Seed
 from thinktuning.models.chat import check_options
@@ -55,7 +60,7 @@ class Study(Section):
     teacher: TeacherConfig
     methods: Annotated[dict[Name, MethodConfig], Field(min_length=1)]
     tasks: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
-    evaluation: EvaluationConfig
+    evaluation: StudyEvaluationConfig
     comparison: ComparisonConfig
     judge: JudgeConfig | None = None
     resources: StagesConfig = StagesConfig()
@@ -69,10 +74,16 @@ class Study(Section):
                 f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
             )
         self._check_references()
-        repeated = [name for name, task in self.tasks.items() if task.num_samples > 1]
-        if self.evaluation.temperature == 0 and repeated:
+        repeated = [
+            name
+            for name, task in self.tasks.items()
+            if task.num_samples > 1 and self.task_evaluation(name).temperature == 0
+        ]
+        if repeated:
+            own = self.tasks[repeated[0]].temperature is not None
+            key = f"tasks.{repeated[0]}" if own else "evaluation"
             raise ValueError(
-                f"evaluation.temperature = 0 gives the same answer each time, but tasks {repeated}"
+                f"{key}.temperature = 0 gives the same answer each time, but tasks {repeated}"
                 " draw several; set their num_samples to 1"
             )
         train = self.resources.train
@@ -145,9 +156,13 @@ class Study(Section):
             answer_kind=spec.answer_kind,
             num_samples=spec.num_samples,
             prompt=job.prompt,
-            evaluation=self.evaluation,
+            evaluation=self.task_evaluation(task),
             chat_template_kwargs=self.chat_template_kwargs,
         )
+
+    def task_evaluation(self, task: str) -> EvaluationConfig:
+        """Return how a task's answers are sampled."""
+        return self.evaluation.of_task(self.tasks[task])
 
     def data_job(self) -> DataJob:
         """Resolve the data job."""

@@ -152,7 +152,7 @@ def accuracy_table(job: CompareJob, rows: Sequence[CsvRow], scope: str) -> Table
     baselines = {name: job.methods[name] for name in job.comparison.baselines}
     head = ["method", "accuracy, %"]
     head += [part for label in baselines.values() for part in (f"minus {label}, points", "p")]
-    head += ["reflects, %", "tokens"]
+    head += ["reflects, %", "tokens", "cut off, %", "no answer, %"]
     found = [row for row in rows if row["task"] == scope]
     body = []
     for row in found:
@@ -168,7 +168,8 @@ def accuracy_table(job: CompareJob, rows: Sequence[CsvRow], scope: str) -> Table
                 ]
             )
         line.append(estimate(row, "reflection_rate", "reflection_"))
-        body.append([*line, f"{row['mean_tokens']:.0f}"])
+        unanswered = [percent(row.get(f"{name}_rate")) for name in ("truncation", "no_answer")]
+        body.append([*line, f"{row['mean_tokens']:.0f}", *unanswered])
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(f"{title} ({found[0]['n']:.0f} questions)", head, body)
 

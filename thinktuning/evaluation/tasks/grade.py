@@ -3,8 +3,12 @@
 Each task's YAML names the function for its kind of answer; lm-eval averages over documents. Then
 `exact_match` is avg@k; `no_answer` and `verifier_failures` are the samples without a box and those
 that the grader could not decide.
+
+In a study an answer that the token limit cut off is no answer. lm-eval passes texts only, which
+tell this if they end within a box, and not otherwise.
 """
 
+import re
 from typing import Any
 
 from thinktuning.grading.answers import AnswerKind, extract_boxed
@@ -41,9 +45,20 @@ def number_by_subset(doc: dict[str, Any], results: list[Any]) -> dict[str, float
     return scored
 
 
+def ended(text: str) -> str:
+    """Return a text, or nothing if it ends within a box: the token limit cut it off."""
+    _, box, rest = text.rpartition(r"\boxed{")
+    depth = 1
+    for brace in re.findall(r"(?<!\\)[{}]", rest):
+        depth += 1 if brace == "{" else -1
+        if depth == 0:
+            return text
+    return "" if box else text
+
+
 def scores(doc: dict[str, Any], results: list[Any], kind: AnswerKind) -> dict[str, float]:
     """Return the shares of a document's samples that are correct, unboxed, and not gradable."""
-    samples = results[0] if isinstance(results[0], list) else results
+    samples = map(ended, results[0] if isinstance(results[0], list) else results)
     answers = [extract_boxed(text) for text in samples]
     verdicts = _grader.grade(answers, [doc["answer"]] * len(answers), kind)
 
