@@ -175,7 +175,7 @@ def test_compare_compares_two_sample_files(tmp_path):
     (tmp_path / "a.jsonl").write_text(row % "q1" + row % "q2")
     done = thinktuning("compare", "a.jsonl", "a.jsonl", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "B minus A +0.0 [+0.0, +0.0] points" in done.stdout
+    assert "B minus A +0.0 [-100.0, +100.0] points, paired by question, p = 1.000" in done.stdout
 
 
 @pytest.mark.parametrize(

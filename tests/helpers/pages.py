@@ -8,6 +8,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {path: path.read_text(encoding="utf-8") for path in PAGES}
 README = TEXTS[ROOT / "README.md"]
 EXTENDING = TEXTS[ROOT / "docs/extending.md"]
+EVALUATION = TEXTS[ROOT / "docs/evaluation.md"]
 
 
 def without_code(text):

@@ -1,4 +1,4 @@
-"""The examples in README and docs/extending.md run."""
+"""The examples in README, docs/extending.md and docs/evaluation.md run."""
 
 import os
 import re
@@ -8,8 +8,9 @@ import sys
 from types import ModuleType
 
 from datasets import Dataset
-from pages import EXTENDING, README, ROOT
+from pages import EVALUATION, EXTENDING, README, ROOT
 
+from thinktuning.io.files import write_jsonl
 from thinktuning.trainer.arguments import ThinkTuningConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
@@ -116,3 +117,21 @@ def test_examples_of_extensions_pass_their_tests(tmp_path):
     assert done.returncode == 0, done.stdout
     num_tests = sum(len(re.findall("^def test_", text, re.M)) for _, text in made)
     assert num_tests > 4 and f"{num_tests} passed" in done.stdout
+
+
+def test_the_example_of_comparing_sample_files_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```$", EVALUATION, re.M | re.S)
+    for name, scores in (("a", [0, 0, 1, 0, 1, 0]), ("b", [1, 1, 1, 0, 0, 1])):
+        rows = [
+            {"doc_id": i, "resps": [[""]], "filter": "strict-match", "exact_match": score}
+            for i, score in enumerate(scores)
+        ]
+        write_jsonl(tmp_path / name / "samples_gsm8k.jsonl", rows)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/evaluation.md", "exec"), {})
+    gain, flips, adjusted = capsys.readouterr().out.splitlines()
+    # 1, 1, 0, 0, -1, 1 and two more, -1 and 1: mean 1/4, squares about it sum to 5.5,
+    # se = sqrt(5.5 / 56) = 0.3134, t_5 = 2.571: 0.25 +- 0.806, clipped at 1
+    assert gain.startswith("+0.333 [-0.556, +1.000], p = 0.461")
+    assert flips == "0.5 0.16666666666666666"
+    assert adjusted.startswith("[0.") and adjusted.count(",") == 1
