@@ -58,6 +58,15 @@ def test_independent_answers_count_as_many():
     assert found.ci_high - found.ci_low == pytest.approx(high - low, rel=0.1)
 
 
+def test_answers_count_as_no_more_than_there_are():
+    # all four questions score 1/2, as if their eight answers were anticorrelated
+    found = accuracy([[1, 0]] * 4)
+    assert (found.ci_low, found.ci_high) == pytest.approx(clopper_pearson(4, 8))
+    # the mean of two tasks with 8 and 24 answers: 1 / (1 / (4 * 8) + 1 / (4 * 24)) = 24
+    both = share([np.full((1, 4), 0.5)] * 2, 0.95, [2, 6])
+    assert (both.ci_low, both.ci_high) == pytest.approx(clopper_pearson(12, 24))
+
+
 def test_no_difference_seen_is_not_a_difference_of_exactly_0():
     same = [[1]] * 300
     found = paired_difference(same, same)

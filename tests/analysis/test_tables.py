@@ -34,7 +34,7 @@ def test_columns_and_markdown(tmp_path: Path) -> None:
     assert "**One training seed** (0)" in text
     assert "`c0ffee`" in text
     assert "## sums (4 questions, 2 samples each)" in text
-    assert "| a\\|b | 1 | 87.5 [25.3, 100.0] | 50.0 [20.4, 79.6] | 11 | 12.5 |" in text
+    assert "| a\\|b | 1 | 87.5 [25.3, 100.0] | 50.0 [15.7, 84.3] | 11 | 12.5 |" in text
     assert "| a\\|b | +37.5 [-73.5, +100.0] | 0.478 | 0.478 | none |" in text
 
 

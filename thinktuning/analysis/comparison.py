@@ -178,7 +178,8 @@ def share_interval(outcomes: Sequence[np.ndarray], confidence: float) -> Estimat
         confidence: of the interval, e.g. 0.95.
     """
     tasks = scores(outcomes)
-    estimate = intervals.share(tasks, confidence)
+    num_samples = [outcome.shape[2] for outcome in outcomes]
+    estimate = intervals.share(tasks, confidence, num_samples)
     held = all(map(seeds.have_interval, tasks))
     return estimate if held else replace(estimate, ci_low=None, ci_high=None)
 

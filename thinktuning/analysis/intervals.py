@@ -65,7 +65,8 @@ def accuracy(correct_N_K: ArrayLike, confidence: float = 0.95) -> Estimate:
         correct_N_K: 1 for a correct sample, else 0.
         confidence: of the interval.
     """
-    return share([finite(correct_N_K, ndim=2).mean(axis=1)[None]], confidence)
+    correct = finite(correct_N_K, ndim=2)
+    return share([correct.mean(axis=1)[None]], confidence, [correct.shape[1]])
 
 
 def paired_difference(a_N_K: ArrayLike, b_N_K: ArrayLike, confidence: float = 0.95) -> Difference:
@@ -80,7 +81,9 @@ def paired_difference(a_N_K: ArrayLike, b_N_K: ArrayLike, confidence: float = 0.
     return difference([a], [b], confidence)
 
 
-def share(tasks: Sequence[Scores], confidence: float = 0.95) -> Estimate:
+def share(
+    tasks: Sequence[Scores], confidence: float = 0.95, num_samples: Sequence[int] = ()
+) -> Estimate:
     """Return the mean share over tasks, and its interval, which lies within [0, 1].
 
     One answer to each question of one task: the exact interval of Clopper and Pearson. Otherwise
@@ -89,11 +92,13 @@ def share(tasks: Sequence[Scores], confidence: float = 0.95) -> Estimate:
 
         n* = p (1 - p) / var(p) * (z / t)^2
 
-    n* is estimated with two more questions, one all wrong and one all right, that weigh half each.
+    n* is estimated with two more questions, one all wrong and one all right, that weigh half each,
+    and is at most the number of answers.
 
     Args:
         tasks: for each task the (S, N) scores, in [0, 1].
         confidence: of the interval.
+        num_samples: for each task the answers per question and seed, if they are known.
     """
     plain = mean_of_tasks(tasks)
     p, n = plain.value, sum(task.shape[1] for task in tasks)
@@ -104,6 +109,10 @@ def share(tasks: Sequence[Scores], confidence: float = 0.95) -> Estimate:
         z = float(stats.norm.ppf((1 + confidence) / 2))
         bernoulli = wide.value * (1 - wide.value)
         effective = bernoulli * (z / wide.half_width(confidence)) ** 2
+        if num_samples:
+            answers = [k * task.size for k, task in zip(num_samples, tasks, strict=True)]
+            most = len(tasks) ** 2 / sum(1 / count for count in answers)
+            effective = min(effective, most)
     return Estimate(p, *clopper_pearson(p * effective, effective, confidence), plain.se, n)
 
 
