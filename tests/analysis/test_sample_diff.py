@@ -67,6 +67,15 @@ def test_a_file_compared_with_itself(tmp_path, capsys):
     assert "B gains   on 0 of 2 questions" in out
 
 
+def test_failures_stand_beside_the_accuracy(tmp_path, capsys):
+    verdicts = {"verdict": "no_answer", "finish_reason": "length"}
+    a = write(tmp_path / "a.jsonl", {"q1": [0], "q2": [0]}, **verdicts)
+    b = write(tmp_path / "b.jsonl", {"q1": [1], "q2": [1]}, verdict="correct", finish_reason="stop")
+    out = compared(capsys, a, b)
+    assert "samples per question: 1, no answer 100.0%, cut off 100.0%\n" in out
+    assert "samples per question: 1, no answer 0.0%, cut off 0.0%\n" in out
+
+
 def test_texts_cannot_control_the_terminal(tmp_path, capsys):
     a = write(tmp_path / "a.jsonl", {"q1": [1], "q2": [0]}, text="\x1b[2J[red]", gold="\x1b[2J")
     b = write(tmp_path / "b.jsonl", {"q1": [1], "q2": [1]}, text="\x1b[2J[red]", gold="\x1b[2J")

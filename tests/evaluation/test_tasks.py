@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from evaluate_job import evaluate_job
 
+from thinktuning.analysis import diff_samples
 from thinktuning.evaluation.config import TASKS, task_kind
 from thinktuning.evaluation.tasks import grade
 from thinktuning.io.errors import StudyError
@@ -78,6 +79,9 @@ def test_the_tasks_run_from_lm_evals_command_line(lively, tmp_path):
         assert scores[task]["no_answer,samples"] == 1.0
     assert scores["thinktuning_aime"]["exact_match_2024,samples"] == 0.0
     (samples,) = (tmp_path / "out").rglob("samples_thinktuning_chain_sum_2*.jsonl")
+    compared = diff_samples(samples, samples)
+    assert (compared.a.mean, compared.difference.p) == (0, 1)
+    assert compared.files[0].failures == {"no answer": 1}
     rows = list(read_jsonl(samples))
     assert [row["doc"]["id"] for row in rows] == [f"q{i}" for i in range(6)]
     asked = rows[3]["arguments"]["gen_args_0"]["arg_0"]

@@ -21,6 +21,7 @@ ComparisonRow = Mapping[str, Any]  # of comparison.csv or flips.csv
 MetricsRow = Mapping[str, Any]  # of metrics.jsonl
 Curve = Mapping[int, float]
 Points = Mapping[tuple[str, str, str], Sequence[float]]
+Shares = Sequence[float | None]
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.")  # the next one each time the palette repeats
@@ -199,9 +200,7 @@ def forest(
         return to_svg(figure)
 
 
-def draw_bar(
-    axis: "Axes", index: int, estimate: Sequence[float | None], seeds: Sequence[float]
-) -> None:
+def draw_bar(axis: "Axes", index: int, estimate: Shares, seeds: Sequence[float]) -> None:
     """Draw a share and its interval, if it has one, in percent, and below it several seeds'."""
     value, *ends = [100 * share for share in estimate if share is not None]
     axis.plot(ends, [index] * len(ends), "-", color=color(index), linewidth=2)

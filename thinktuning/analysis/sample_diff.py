@@ -103,6 +103,7 @@ def compare_samples(
     for name, file, estimate in zip("AB", found.files, (found.a, found.b), strict=True):
         share = interval_text(estimate.mean, estimate.ci_low, estimate.ci_high)
         size = f"{estimate.n} questions, {file.metric or f'samples per question: {file.k}'}"
+        size += "".join(f", {kind} {100 * x:.1f}%" for kind, x in file.failures.items())
         out.print(paragraph(name, (f"{file.path}\naccuracy, %: {share}; {size}", "")))
     gain = found.difference
     points = interval_text(gain.mean, gain.ci_low, gain.ci_high, sign="+")

@@ -50,11 +50,19 @@ class Question:
 
 @dataclass(frozen=True)
 class SampleFile:
-    """The questions of a file, by id; `metric` names the score in lm-eval's files, else None."""
+    """The answers in a file.
+
+    Attributes:
+        path: the file.
+        questions: by id.
+        metric: names the score in lm-eval's files, else None.
+        failures: shares of the answers that are none, or were cut off, where the file says so.
+    """
 
     path: Path
     questions: dict[str, Question]
     metric: str | None
+    failures: dict[str, float]
 
     @property
     def k(self) -> int:
@@ -99,9 +107,18 @@ def read_sample_file(
             f" {max(counts, default=0)} samples; needs at least two questions, and the same number"
             " of samples for each"
         )
-    return SampleFile(
-        path, {key: our_question(path, key, rows) for key, rows in found.items()}, None
-    )
+    questions = {key: our_question(path, key, samples) for key, samples in found.items()}
+    return SampleFile(path, questions, None, failures(rows))
+
+
+def failures(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the shares of our answers that are none, and that were cut off."""
+    kinds = {"no answer": ("verdict", "no_answer"), "cut off": ("finish_reason", "length")}
+    return {
+        name: sum(row[key] == value for row in rows) / len(rows)
+        for name, (key, value) in kinds.items()
+        if all(key in row for row in rows)
+    }
 
 
 def our_question(path: Path, key: str, rows: Sequence[Row]) -> Question:
@@ -151,7 +168,9 @@ def read_lm_eval(
         )
     if len(questions) < 2:
         raise StudyError(f"{path}: has {len(questions)} documents; needs at least two")
-    return SampleFile(path, questions, f"{name}, filter {chosen}")
+    found = [row["no_answer"] for row in rows if "no_answer" in row]  # a metric of our tasks
+    unanswered = {"no answer": sum(found) / len(rows)} if len(found) == len(rows) else {}
+    return SampleFile(path, questions, f"{name}, filter {chosen}", unanswered)
 
 
 def metric_names(row: Row) -> list[str]:
