@@ -137,7 +137,7 @@ class CompareJob(Job):
     seeds: dict[Name, list[int]]
     evaluated_seeds: dict[Name, list[int]]
     tasks: list[Name]
-    answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)
+    answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)  # else votes go by text
     comparison: ComparisonConfig
     judged: bool = False
 
