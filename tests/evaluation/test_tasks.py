@@ -18,7 +18,7 @@ from thinktuning.study.jobs import EvaluateJob, read_config
 
 
 def test_scores_are_shares_of_the_samples():
-    samples = ["\\boxed{3}", "\\boxed{4}", "3", "\\boxed{4} or \\boxed{3}"]
+    samples = ["\\boxed{3}", "\\boxed{4}", "3", "\\boxed{4}, no: \\boxed{3}"]
     scores = {"exact_match": 0.5, "no_answer": 0.25, "verifier_failures": 0.0}
     assert grade.number({"answer": "3"}, [samples]) == scores
     assert grade.number({"answer": "3"}, ["\\boxed{3}"])["exact_match"] == 1.0

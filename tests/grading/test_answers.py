@@ -10,6 +10,7 @@ import pytest
 
 from thinktuning.grading.answers import (
     all_boxed,
+    committed,
     extract_boxed,
     parse_gold,
     verify,
@@ -35,14 +36,33 @@ SHARED = Path(__file__).parents[3] / "shared"
         (r"\boxed{8 \boxed{7}", ["7"]),
         (r"} { \boxed{7}", ["7"]),
         (r"\boxed{}", [""]),
-        (r"\boxed 7, \fbox{7}, boxed{7}, \{7\}", []),
+        (r"\boxed 7, \fbox{8}, boxed{9}, \{9\}", ["7", "8"]),
+        (r"a \boxed with words, \boxed B", ["B"]),
         (r"\boxed{7", []),
         ("", []),
     ],
 )
 def test_boxes_are_found_in_order(text, boxes):
     assert all_boxed(text) == boxes
-    assert extract_boxed(text) == (boxes[-1] if boxes else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "answers"),
+    [
+        (r"\boxed{7} Wait, no: \boxed{9}", ["7", "9"]),
+        (r"\boxed{7}, inside \boxed{} notation: \boxed{...}", ["7"]),
+        (r"\boxed{\text{your answer}} \boxed{7} \boxed{\text{answer}}", ["7"]),
+        (r"$\boxed{7}$ and $\boxed{9}$", ["7, 9"]),
+        (r"\(\boxed{7}\), \(\boxed{8}\) or \(\boxed{9}\)", ["7, 8, 9"]),
+        (r"\boxed{7} \boxed{9}", ["7", "9"]),
+        (r"x = \boxed{7} and y = \boxed{9}", ["7", "9"]),
+        (r"\boxed{} \boxed{?}", []),
+        ("", []),
+    ],
+)
+def test_a_response_commits_to_the_boxes_that_hold_an_answer(text, answers):
+    assert committed(text) == answers
+    assert extract_boxed(text) == (answers[-1] if answers else None)
 
 
 @pytest.mark.parametrize("unit", ["{", "}", "{}", r"\boxed{", "\\", r"\boxed ", r"\{"])
@@ -63,7 +83,13 @@ def test_finding_boxes_takes_linear_time(unit):
         ("025", "number", "25"),
         (".5", "number", "0.5"),
         ("-0", "number", "0"),
+        ("1.39e-10", "number", "0.000000000139"),
+        ("2.5e3", "number", "2500"),
         (r" \frac{1}{2} ", "latex", r"\frac{1}{2}"),
+        (r"\left( 3, \dfrac{\pi}{2} \right)", "latex", r"( 3, \frac{\pi}{2} )"),
+        ("1.39e-10", "latex", r"1.39\times10^{-10}"),
+        (r"\textbf{(073)}", "latex", "073"),
+        (r"\text{Total: }5 \mathrm{cm}", "latex", r"5 \text{cm}"),
         ("(c)", "letter", "C"),
         ("J", "letter", "J"),
         ("True", "yes_no", "yes"),
@@ -85,6 +111,11 @@ def test_a_gold_answer_is_normalized(gold, kind, parsed):
         ("", "latex"),
         ("???", "latex"),
         (r"\frac{1}{", "latex"),
+        ("1=1", "latex"),
+        ("4=3", "latex"),
+        (r"\frac{0}{0}", "latex"),
+        ("9" * 20_001, "number"),
+        ("x" * 2_001, "latex"),
         ("K", "letter"),
         ("AB", "letter"),
         ("maybe", "yes_no"),
@@ -105,6 +136,17 @@ def test_an_unparsable_gold_answer_is_refused(gold, kind):
         ("18", "180", "number", False),
         ("9" * 10_000, "9" * 10_000, "number", True),  # int() refuses more than 4,300 digits
         ("18.50", "18.50", "number", True),
+        ("7.0", "7", "number", True),
+        (r"\frac{14}{2}", "7", "number", True),
+        ("x = 7", "7", "number", True),
+        (r"7\text{ cm}", "7", "number", True),
+        ("7.5", "7", "number", False),
+        ("", "7", "number", False),
+        ("7\0", "7", "number", False),
+        ("0.5", r"\frac{1}{2}", "latex", True),
+        (r"\dfrac12.", r"\frac{1}{2}", "latex", True),
+        ("2, 1", "1, 2", "latex", True),
+        (r"\left(3, \tfrac{\pi}{2}\right)", r"\left( 3, \frac{\pi}{2} \right)", "latex", True),
         ("033", "33", "latex", True),
         ("B", "B", "letter", True),
         ("(b)", "B", "letter", True),
@@ -124,20 +166,11 @@ def test_plain_answers_are_verified_as_text(answer, gold, kind, expected):
 @pytest.mark.parametrize(
     ("answer", "gold", "kind", "expected"),
     [
-        ("7.0", "7", "number", True),
-        (r"\frac{14}{2}", "7", "number", True),
-        ("x = 7", "7", "number", True),
-        (r"7\text{ cm}", "7", "number", True),
-        ("7.5", "7", "number", False),
         ("about 7", "7", "number", False),
-        ("", "7", "number", False),
-        ("7\0", "7", "number", False),
-        ("0.5", r"\frac{1}{2}", "latex", True),
-        (r"\dfrac12.", r"\frac{1}{2}", "latex", True),
         ("(x+1)^2", "x^2+2x+1", "latex", True),
-        (r"\left(3, \tfrac{\pi}{2}\right)", r"\left( 3, \frac{\pi}{2} \right)", "latex", True),
+        (r"\sqrt{49}", "7", "number", True),
         (r"\left(\tfrac{\pi}{2}, 3\right)", r"\left( 3, \frac{\pi}{2} \right)", "latex", False),
-        ("2, 1", "1, 2", "latex", True),
+        (r"\left(3, \tfrac{\pi}{2}\right)", r"(3, \frac{2\pi}{4})", "latex", True),
         (r"\frac{1}{", r"\frac{1}{2}", "latex", False),
     ],
 )

@@ -1,210 +1,216 @@
 r"""Extract the answer from a response and verify it; rewards and benchmarks share this verifier.
 
-The answer is the content of the last `\boxed{...}`. Letters, yes/no and plain numbers are compared
-as text, ignoring formatting (`(B) Paris`, `Yes, it did`, `1\,234`, `\$5`, `50 dollars`); everything
-else goes to math-verify. Nothing here uses signals or threads, so on hostile input `verify` may
-raise or never return: `thinktuning.grading.grader` runs it in another process with a time limit.
+The answer is the content of the last `\boxed{...}` that holds one. Letters and yes/no are compared
+as text (`choices`). Numbers and LaTeX are rewritten in one plain form (`normalize`), read as lists,
+pairs, intervals, chains and units (`structure`), and compared by the choices that `policy` states;
+their values exactly where possible, else by math-verify's parser and sympy (`scalars`). Nothing
+here uses signals or threads, so on hostile input `verify` may take long or never return:
+`thinktuning.grading.grader` runs it in another process with a time limit. `verify_literally` and
+`parse_gold`'s plain kinds take milliseconds on any input.
 
 Departures from math-verify's defaults:
-1. It only gets the content of the last box, so it never picks a number out of the surrounding text.
-2. Text that does not parse as LaTeX is incorrect, even if the gold answer does not parse either:
-   such a gold answer raises `ValueError` instead of scoring 1.
-3. An exception during the comparison is raised, not turned into "incorrect".
+1. It only reads single values of the last box, and picks no number out of the text around it.
+2. A gold answer that means nothing (`1=1`, `0/0`, `???`) raises `ValueError`; it never scores 1.
+3. What equals what is not math-verify's comparison, which grants `0=1`, `4=3` and `3 wrong` for 3.
 """
 
 import re
-import unicodedata
-from typing import Any, Literal, assert_never
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from thinktuning.grading import choices, policy, rationals, scalars
+from thinktuning.grading.expressions import Unreadable
+from thinktuning.grading.normalize import normalize
+from thinktuning.grading.structure import is_no_answer
 
 AnswerKind = Literal["number", "latex", "letter", "yes_no"]
 
+MAX_TEXT = 20_000  # characters of an answer or a gold answer that is looked at
+
 # An escaped character (`\{`, `\\`) is skipped, except that `\\boxed{`, with a doubled backslash, is
-# still a box.
-_TOKEN = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?!\\boxed\b).|[{}]", re.DOTALL)
+# still a box. Without braces a box holds a number or a letter: `\boxed 5`.
+_TOKEN = re.compile(
+    r"(?P<box>\\(?:boxed|fbox)\s*\{)"
+    r"|\\(?:boxed|fbox)\s+(?P<bare>-?\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]\b(?! [a-z]))"
+    r"|\\(?!\\(?:boxed|fbox)\b).|[{}]",
+    re.DOTALL,
+)
+# `\boxed{1} and \boxed{2}` is one answer, a list.
+_CONNECTOR = re.compile(
+    r"[\s$]*(?:\\[()])?[\s$]*(?:,|;|,?\s*\\text\{\s*(?:and|or)\s*\}|,?\s*\b(?:and|or)\b)[\s$]*(?:\\[()])?[\s$]*"
+)
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _THOUSANDS = re.compile(
     r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:[ \u00a0\u2009\u202f][0-9]{3})+)(?:\.[0-9]+)?"
 )
-_SEPARATORS = [("{,}", ","), (r"\!", ""), (r"\,", " "), (r"\ ", " "), ("~", " ")]
 _CURRENCY = re.compile(r"\\[$]|[$€£¥₹]")
-# math-verify reads "50 dollars" as a product of letters. "5 million" is not 5, so it is left alone.
-_UNIT = re.compile(
-    r"(?<=[0-9])\s+(?!(?:dozen|hundred|thousand|million|billion)\b)[a-z]{3,}(?: [a-z]+)*$", re.I
-)
-_OTHER_SCRIPTS = str.maketrans(
-    "\N{MINUS SIGN}\N{EN DASH}\N{ARABIC DECIMAL SEPARATOR}\N{ARABIC THOUSANDS SEPARATOR}", "--.,"
-)
-_FONT = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mathsf|boldsymbol)\b|[{}$*]")
-_DECORATION = re.compile(_FONT.pattern + r"""|[\s().'"`]""")
-_OPTION = re.compile(
-    r"(?:(?:option|answer|choice)[:\s]*)?(?:\(([A-J])\)|([A-J])[.:)]|([A-J])$)(.*)", re.I | re.S
-)
-_OTHER_OPTION = re.compile(r"\([A-J]\)|\b[A-J][.:)](?:\s|$)|^\s*(?:and\b|or\b|[,;/&])", re.I)
-_OPINION = re.compile(r"(yes|no|true|false)\b[.,;:!](.*)", re.I | re.S)
-_OTHER_OPINION = re.compile(r"\b(?:yes|no|true|false)\b", re.I)
-_YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 
 
-def all_boxed(text: str) -> list[str]:
-    r"""Return the content of every closed `\boxed{...}`, in order; of nested boxes the innermost.
+class BadGold(ValueError):
+    """A gold answer that cannot be graded; `reason` is one of a few, to count by."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Box(NamedTuple):
+    """Where a box starts and ends in a text, and what it holds."""
+
+    start: int
+    end: int
+    content: str
+
+
+def _boxes(text: str) -> list[Box]:
+    r"""Return every closed box, in order; of nested boxes the innermost.
 
     One pass with a stack, linear in the length of the text. A box that is never closed is ignored.
     """
-    contents: list[str] = []
+    boxes: list[Box] = []
     last_start = -1
-    open_braces: list[int | None] = []  # start of a box's content, None for any other brace
+    open_braces: list[tuple[int, int] | None] = []  # a box's start and content, None for a brace
     for token in _TOKEN.finditer(text):
         if token["box"]:
-            open_braces.append(token.end())
+            open_braces.append((token.start(), token.end()))
+        elif token["bare"]:
+            boxes.append(Box(token.start(), token.end(), token["bare"]))
         elif token[0] == "{":
             open_braces.append(None)
         elif token[0] == "}" and open_braces:
-            start = open_braces.pop()
-            if start is not None and start > last_start:
-                contents.append(text[start : token.start()].strip())
-                last_start = start
-    return contents
+            opened = open_braces.pop()
+            if opened is not None and opened[1] > last_start:
+                content = text[opened[1] : token.start()].strip()
+                boxes.append(Box(opened[0], token.end(), content))
+                last_start = opened[1]
+    return boxes
+
+
+def all_boxed(text: str) -> list[str]:
+    r"""Return the content of every closed box, in order; of nested boxes the innermost."""
+    return [content for _, _, content in _boxes(text)]
+
+
+def committed(text: str) -> list[str]:
+    r"""Return the answers that a response commits to, in order.
+
+    Boxes without an answer are left out (`\boxed{}`, `\boxed{...}`, `\boxed{\text{answer}}`), and
+    boxes that only a comma, `and` or `or` separates are one list.
+    """
+    answers: list[str] = []
+    last_end = -1
+    for start, end, content in _boxes(text):
+        if len(content) <= MAX_TEXT and is_no_answer(normalize(content[: policy.MAX_LENGTH])):
+            continue
+        between = text[last_end:start] if 0 <= last_end <= start <= last_end + 40 else ""
+        if between and _CONNECTOR.fullmatch(between):
+            answers[-1] = f"{answers[-1]}, {content}"
+        else:
+            answers.append(content)
+        last_end = end
+    return answers
 
 
 def extract_boxed(text: str) -> str | None:
-    r"""Return the content of the last closed `\boxed{...}`, None if there is none."""
-    boxed = all_boxed(text)
-    return boxed[-1] if boxed else None
+    r"""Return the last answer in a closed `\boxed{...}`, None if there is none."""
+    answers = committed(text)
+    return answers[-1] if answers else None
 
 
 def parse_gold(gold: str, kind: AnswerKind) -> str:
-    """Normalize a gold answer to the form that `verify` expects.
+    r"""Return the canonical form of a gold answer, which equals itself, as `verify` expects it.
+
+    `1.39e-10` becomes `1.39\times10^{-10}`, `**(C)**` C, GSM8K's `... #### 1,234` 1234.
 
     Raises:
-        ValueError: the gold answer is not of this kind; its question must not enter a dataset.
+        BadGold: the gold answer is not of this kind; its question must not enter a dataset.
     """
+    text = gold.rsplit("####", 1)[-1] if kind == "number" else gold
+    shown = f"gold answer {text.strip()[:80]!r}"
+    if len(text) > (policy.MAX_LENGTH if kind == "latex" else MAX_TEXT):
+        raise BadGold(f"{shown}... has {len(text)} characters", "too long")
     if kind == "latex":
-        parsed = gold.strip()
-        if not _parse_latex(parsed):
-            raise ValueError(f"gold answer {gold!r} is not LaTeX that math-verify can parse")
-        return parsed
-    text = gold.rsplit("####", 1)[-1] if kind == "number" else gold  # GSM8K: rationale #### answer
+        latex = normalize(text.strip())
+        if flaw := policy.flaw(latex):
+            raise BadGold(f"{shown} cannot be graded: {flaw}", flaw)
+        return latex
     canonical = _canonical(text, kind)
     if canonical is None:
-        raise ValueError(f"gold answer {gold!r} is not a {kind}")
+        raise BadGold(f"{shown} is not a {kind}", f"not a {kind}")
     return canonical
 
 
-def verify_literally(answer: str, gold: str, kind: AnswerKind) -> bool | None:
-    """Verify by comparing text, in linear time; None if only math-verify can decide.
+def verify_literally(
+    answer: str, gold: str, kind: AnswerKind, options: Sequence[str] = ()
+) -> bool | None:
+    """Verify what needs no sympy, in milliseconds; None if only `verify` can decide.
+
+    Args:
+        answer: the extracted answer.
+        gold: the gold answer, as `parse_gold` returns it.
+        kind: their kind.
+        options: the texts of a question's options A, B, ..., if they are known.
 
     Raises:
-        ValueError: the gold answer of a letter or yes/no question is not one.
+        ValueError: the gold answer is not of this kind.
     """
-    if kind == "letter" or kind == "yes_no":
-        return _canonical(answer, kind) == parse_gold(gold, kind)
-    if kind == "number":
-        answer = _UNIT.sub("", answer)
-    answer_number, gold_number = _canonical(answer, "number"), _canonical(gold, "number")
-    if answer_number is None or gold_number is None:
-        return None
-    if answer_number == gold_number:
+    if len(answer) > MAX_TEXT:
+        return False
+    if kind == "letter":
+        return choices.letter(answer, options) == parse_gold(gold, kind)
+    if kind == "yes_no":
+        return choices.yes_no(answer) == parse_gold(gold, kind)
+    answer_number, gold_number = _canonical_number(answer), _canonical_number(gold)
+    if answer_number is not None and answer_number == gold_number:
         return True
-    both_integers = "." not in answer_number and "." not in gold_number
-    return False if both_integers else None
+    try:
+        return policy.equal(gold, answer, literally=True)
+    except scalars.Undecided:
+        return None
+    except Unreadable:  # a placeholder
+        raise ValueError(f"gold answer {gold!r:.200} has no meaning") from None
 
 
-def verify(answer: str | None, gold: str, kind: AnswerKind) -> bool:
+def verify(answer: str | None, gold: str, kind: AnswerKind, options: Sequence[str] = ()) -> bool:
     """Return whether the answer equals the gold answer; None (no answer) never does.
 
-    Raises:
-        ValueError: the gold answer cannot be parsed.
-        Exception: whatever sympy raises on an answer it cannot compare.
+    Args and errors are those of `verify_literally`.
     """
     if answer is None:
         return False
-    literal = verify_literally(answer, gold, kind)
+    literal = verify_literally(answer, gold, kind, options)
     if literal is not None:
         return literal
-    import math_verify
-
-    gold_expressions = _parse_latex(gold)
-    if not gold_expressions:
-        raise ValueError(f"gold answer {gold!r} is not LaTeX that math-verify can parse")
-    equal: bool = math_verify.verify(
-        gold_expressions, _parse_latex(answer), timeout_seconds=None, raise_on_error=True
-    )
-    return equal
+    try:
+        return policy.equal(gold, answer)
+    except Unreadable:
+        if policy.flaw(normalize(gold)) is None:
+            return False
+        raise ValueError(f"gold answer {gold!r:.200} has no meaning") from None
 
 
 def _canonical(text: str, kind: Literal["number", "letter", "yes_no"]) -> str | None:
     """Return the canonical spelling of a plain answer, None if the text is not one."""
-    match kind:
-        case "number":
-            return _canonical_number(text)
-        case "letter":
-            return _canonical_letter(unicodedata.normalize("NFKC", text))
-        case "yes_no":
-            return _canonical_yes_no(text)
-        case _:
-            assert_never(kind)
-
-
-def _canonical_letter(text: str) -> str | None:
-    r"""Return `B` for `\text{(b)}`, `Option B` and `B. Paris`, None for `A or B` or `Bee`."""
-    bare = _DECORATION.sub("", text).upper()
-    if re.fullmatch("[A-J]", bare):
-        return bare
-    option = _OPTION.fullmatch(_FONT.sub("", text).replace("~", " ").strip(" ."))
-    if option is None or _OTHER_OPTION.search(option[4]):
-        return None
-    letter: str = option[1] or option[2] or option[3]
-    return letter.upper()
-
-
-def _canonical_yes_no(text: str) -> str | None:
-    """Return `yes` for `True` and for `Yes, it did`, None for `yes and no`."""
-    bare = _DECORATION.sub("", text).lower()
-    if bare in _YES_NO:
-        return _YES_NO[bare]
-    opinion = _OPINION.fullmatch(_FONT.sub("", text).strip())
-    if opinion is None or _OTHER_OPINION.search(opinion[2]):
-        return None
-    return _YES_NO[opinion[1].lower()]
+    if kind == "letter":
+        return choices.letter(text)
+    return choices.yes_no(text) if kind == "yes_no" else _canonical_number(text)
 
 
 def _canonical_number(text: str) -> str | None:
-    r"""Return `-1234.5` for `-\$1,234.5.`, None for anything but a plain integer or decimal."""
-    number = _CURRENCY.sub("", _in_ascii(text)).strip().strip("*").strip().removesuffix(".")
-    for latex, separator in _SEPARATORS:
-        number = number.replace(latex, separator)
+    r"""Return `-1234.5` for `-\$1,234.5.`, None for any but integers, decimals and `1e-10`."""
+    plain = text.strip()
+    if len(plain) > policy.MAX_LENGTH:
+        number = plain
+    else:
+        number = _CURRENCY.sub("", normalize(_CURRENCY.sub("", plain)))
     if _THOUSANDS.fullmatch(number):
         number = re.sub(r"[^0-9.+-]", "", number)
+    if r"\times10^" in number and (value := rationals.rational(number)) is not None:
+        return rationals.as_decimal(value)
     if not (_INTEGER.fullmatch(number) or _DECIMAL.fullmatch(number)):
         return None
     sign = "-" if number.startswith("-") else ""
     integer, point, fraction = number.lstrip("+-").partition(".")
     magnitude = (integer.lstrip("0") or "0") + point + fraction
     return magnitude if magnitude == "0" else sign + magnitude
-
-
-def _in_ascii(text: str) -> str:
-    """Convert digits, minus signs and separators to ASCII, e.g. from Arabic-Indic or full width."""
-    if text.isascii():
-        return text
-    text = text.translate(_OTHER_SCRIPTS)
-    return re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)
-
-
-def _parse_latex(text: str) -> list[Any]:
-    """Return the sympy expressions that math-verify parses, [] if the text is not math."""
-    from math_verify import LatexExtractionConfig, parse
-
-    text = _in_ascii(text).strip()
-    if not text.endswith(r"\right."):
-        text = text.removesuffix(".")
-    expressions: list[Any] = parse(
-        rf"\boxed{{{text}}}",
-        [LatexExtractionConfig(boxed_match_priority=0)],
-        fallback_mode="no_fallback",
-        extraction_mode="first_match",
-        parsing_timeout=None,
-        raise_on_error=True,
-    )
-    return expressions

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Literal
 
-from thinktuning.grading.answers import all_boxed
+from thinktuning.grading.answers import committed
 
 Behavior = Literal["self_conflict", "self_critique", "self_agreement", "self_consultation"]
 Process = Literal["verification", "backtracking", "subgoals"]
@@ -172,8 +172,8 @@ def count(text: str) -> dict[str, int]:
 
 
 def first_boxed(text: str) -> str | None:
-    r"""Return the first committed answer: the content of the first closed `\boxed{...}`."""
-    return next(iter(all_boxed(text)), None)
+    r"""Return the first committed answer: that of the first closed `\boxed{...}` with one."""
+    return next(iter(committed(text)), None)
 
 
 def _count(text: str) -> Counter[str]:
