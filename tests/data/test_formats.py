@@ -54,7 +54,7 @@ def record(name: str, number: int = 0, **changes):
             "math500",
             [
                 ("test/prealgebra/1.json", r"\frac{5}{6}", "Prealgebra"),
-                ("test/precalculus/2.json", r"\left( 3, \frac{\pi}{2} \right)", "Precalculus"),
+                ("test/precalculus/2.json", r"( 3, \frac{\pi}{2} )", "Precalculus"),
                 ("test/algebra/3.json", "(-2,2)", "Algebra"),
             ],
         ),
@@ -107,6 +107,7 @@ def labeled(row):
 def test_the_letter_names_the_right_option(name, right):
     for i, row in enumerate(load(name)):
         assert f"\n{row['answer']}. {right(record(name, i))}\n" in row["question"]
+        assert row["options"]["ABCDEFGHIJ".index(row["answer"])] == right(record(name, i))
 
 
 # --- options --------------------------------------------------------------------------------------
@@ -247,5 +248,5 @@ def test_the_real_rows(name, count):
     if name == "gsm8k":
         assert rows[0]["answer"] == "18"  # Janet's ducks
     else:
-        assert rows[0]["answer"] == r"\left( 3, \frac{\pi}{2} \right)"
+        assert rows[0]["answer"] == r"( 3, \frac{\pi}{2} )"
         assert len({row["subset"] for row in rows}) == 7

@@ -74,6 +74,13 @@ def test_the_kind_of_answer_counts(grader, logged):
     assert score(grader, logged, [r"\boxed{true}"], [ENDED], ["yes"], "yes_no") == [1.0]
 
 
+def test_the_texts_of_options_count(grader, logged):
+    options = [["Rome", "Paris"], None]
+    reward = BoxedReward(grader, "letter", [EOS])
+    texts = [r"\boxed{Paris}", r"\boxed{Paris}"]
+    assert reward(texts, [ENDED] * 2, ["B"] * 2, options=options) == [1.0, 0.0]
+
+
 def test_messages_are_scored_like_text(grader, logged):
     messages = [[{"role": "assistant", "content": r"\boxed{7}"}]]
     assert completion_text(messages[0]) == completion_text(r"\boxed{7}") == r"\boxed{7}"
@@ -81,8 +88,9 @@ def test_messages_are_scored_like_text(grader, logged):
 
 
 def test_a_verifier_that_fails_gives_no_verdict(logged):
-    """An unparsable gold answer raises, and a tower of powers times out."""
-    texts = [r"\boxed{7}", r"\boxed{x}", r"\boxed{9^{9^{9^{9}}}}", r"\boxed{8}"]
+    """An unparsable gold answer raises, and a long sum times out."""
+    long_sum = r"\boxed{\sum_{k=1}^{1000000000} \sin(k^2)}"
+    texts = [r"\boxed{7}", r"\boxed{x}", long_sum, r"\boxed{8}"]
     with Grader(time_limit=2.0) as grader:
         rewards = score(grader, logged, texts, [ENDED] * 4, ["7", "?", "7", "7"])
     assert rewards == [1.0, None, None, 0.0]

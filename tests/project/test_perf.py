@@ -27,7 +27,7 @@ def run(monkeypatch, capsys):
 
 
 def test_grader(run):
-    assert "ratio: " in run("grader.py", "--answers", 10, "--rounds", 1)
+    assert "ratio: " in run("grader.py", "--answers", 10, "--rounds", 1, "--hostile", 4)
 
 
 def test_overhead(run, likely_eos, tmp_path):

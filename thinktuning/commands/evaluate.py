@@ -208,9 +208,11 @@ def sample_rows(job: EvaluateJob, documents: list[dict[str, Any]], lm: Any) -> l
                 }
             )
     golds = [row["gold"] for row in rows]
+    of_question = {d["doc"]["id"]: d["doc"].get("options") for d in documents}
+    options = [of_question[row["id"]] for row in rows]
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         last, first = (
-            grader.grade([row[key] for row in rows], golds, job.answer_kind)
+            grader.grade([row[key] for row in rows], golds, job.answer_kind, options)
             for key in ("answer", "first_answer")
         )
     return [

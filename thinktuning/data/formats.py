@@ -38,12 +38,13 @@ class Options(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A benchmark question; `id` and `subset` (subject, category) are None if it has none."""
+    """A benchmark question; `id`, `subset` (subject, category) and `options` may be None."""
 
     id: str | None
     question: str
     gold: str
     subset: str | None
+    options: list[str] | None = None  # in the order of their letters
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def read(name: BenchmarkName, record: Record) -> Item:
     form = FORMATS[name]
     field = next((field for field in form.question if field in record), form.question[0])
     question, gold = text(record, field).strip(), form.gold(record)
+    options = None
     if isinstance(gold, Options):
+        options = ordered(question, gold, right_first=form.right_first).texts
         lines, gold = lettered(question, gold, right_first=form.right_first)
         question = f"{question}\n\n{lines}\n\n{form.ask}"
     elif form.ask:
@@ -76,11 +79,22 @@ def read(name: BenchmarkName, record: Record) -> Item:
     row_id, subset = (
         text(record, key) if key and key in record else None for key in (form.id, form.subset)
     )
-    return Item(row_id, question, gold, subset)
+    return Item(row_id, question, gold, subset, options)
 
 
 def lettered(question: str, options: Options, *, right_first: bool = False) -> tuple[str, str]:
     """Return the options as lettered lines, in their fixed order, and the letter of the right one.
+
+    Raises:
+        ValueError: there are fewer than two options, or more than the letters A to J.
+    """
+    texts, right = ordered(question, options, right_first=right_first)
+    lines = [f"{letter}. {text}" for letter, text in zip(LETTERS, texts, strict=False)]
+    return "\n".join(lines), LETTERS[right]
+
+
+def ordered(question: str, options: Options, *, right_first: bool = False) -> Options:
+    """Return the options in their fixed order.
 
     Raises:
         ValueError: there are fewer than two options, or more than the letters A to J.
@@ -91,8 +105,7 @@ def lettered(question: str, options: Options, *, right_first: bool = False) -> t
     order = list(range(len(texts)))
     if right_first or not any(map(_REFERS.search, texts)):
         order.sort(key=lambda i: digest(question, texts[i]))
-    lines = [f"{letter}. {texts[i]}" for letter, i in zip(LETTERS, order, strict=False)]
-    return "\n".join(lines), LETTERS[order.index(right)]
+    return Options([texts[i] for i in order], order.index(right))
 
 
 def digest(*texts: str) -> str:

@@ -1,8 +1,15 @@
 """Grade answers in worker processes, so that no answer can hang, exhaust or crash the caller.
 
-Answers that a text comparison can decide are graded in the calling process; only those that need
-math-verify go to the pool. math-verify's own time limit uses a signal, which works neither in
-threads nor in C code; here a worker that exceeds the limit is killed and replaced.
+Answers that need no sympy are graded in the calling process; only the others go to the pool. Their
+limit is CPU time of the worker, so that a loaded machine gives the same verdicts: first an
+exception raised by a timer ends the comparison, and if C code holds that up, a second timer ends
+the worker, which is replaced. math-verify's own time limit is wall-clock time, and its signal works
+neither in threads nor in C code.
+
+A batch has a budget, too. Its answers get a 64th of the time limit, then those that need more get
+eight times as much, but only an eighth of all, in their order, and then the whole limit, a 64th of
+all (`passes`). In a batch of 200, all hostile, that is at most 11 s of CPU time with the default
+limit, shared by the workers. Answers beyond the budget are timeouts.
 
     with Grader() as grader:
         verdicts = grader.grade(["7", None, "9^9^9^9"], ["7", "7", "7"], "number")
@@ -11,17 +18,27 @@ threads nor in C code; here a worker that exceeds the limit is killed and replac
 import logging
 import multiprocessing
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
-from pebble import ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from thinktuning.grading.answers import verify, verify_literally
 from thinktuning.grading.whole_text import GradedAs, verify_whole_text
 
 logger = logging.getLogger(__name__)
+
+
+Case = tuple[str | None, str, GradedAs, tuple[str, ...]]  # answer, gold, kind, options
+WARM_UP = [
+    (r"\sqrt{8}", r"2\sqrt{2}"),
+    (r"\frac{\sqrt{3}+x^2}{2\pi}", r"\frac{x^2+\sqrt{3}}{\pi+\pi}"),
+    (r"x^2 + 3x - \sin(2)", r"x(x+3) - \sin 2"),
+]
+
+TICK = 0.05  # seconds until the exception is raised again, in case that a library swallowed it
 
 
 class Verdict(StrEnum):
@@ -38,11 +55,11 @@ class Grader:
     """A pool of verifier processes, started by the first answer that needs it.
 
     Args:
-        time_limit: seconds per answer, counted from when a worker receives it.
+        time_limit: seconds of CPU time per answer, at most.
         num_workers: processes; math-verify takes about 10 ms per answer (perf/grader.py).
     """
 
-    def __init__(self, time_limit: float = 5.0, num_workers: int = 1) -> None:
+    def __init__(self, time_limit: float = 1.0, num_workers: int = 1) -> None:
         self.time_limit = time_limit
         self.num_workers = num_workers
         self._pool: ProcessPool | None = None
@@ -61,6 +78,7 @@ class Grader:
         answers: Sequence[str | None],
         golds: Sequence[str],
         kinds: Sequence[GradedAs] | GradedAs,
+        options: Sequence[Sequence[str] | None] | None = None,
     ) -> list[Verdict]:
         """Return one verdict per answer, in order; repeated answers are graded once.
 
@@ -68,6 +86,7 @@ class Grader:
             answers: the extracted answers; None where there is none.
             golds: the gold answers, as `parse_gold` returns them.
             kinds: the kind of each answer, or of all; `whole_text`: the answers are whole texts.
+            options: the texts of each question's options A, B, ..., None where there are none.
 
         Raises:
             ValueError: the lengths differ, or a letter or yes/no gold answer is not one.
@@ -75,39 +94,68 @@ class Grader:
         """
         if isinstance(kinds, str):
             kinds = [kinds] * len(answers)
-        cases = list(zip(answers, golds, kinds, strict=True))
-        pending = {case: self._grade_one(*case) for case in dict.fromkeys(cases)}
-        verdicts = {
-            case: verdict if isinstance(verdict, Verdict) else _await(verdict, case[0])
-            for case, verdict in pending.items()
-        }
+        choices = [tuple(texts or ()) for texts in options or [None] * len(answers)]
+        cases = list(zip(answers, golds, kinds, choices, strict=True))
+        verdicts: dict[Case, Verdict] = {}
+        pending: list[Case] = []
+        for case in dict.fromkeys(cases):
+            verdict = _at_once(case)
+            if verdict is None:
+                pending.append(case)
+            else:
+                verdicts[case] = verdict
+        for limit, count in passes(len(pending), self.time_limit):
+            pending, late = pending[:count], pending[count:]
+            verdicts |= dict.fromkeys(late, Verdict.timeout)
+            futures = {case: self._schedule(case, limit) for case in pending}
+            verdicts |= {case: _await(future, case) for case, future in futures.items()}
+            pending = [case for case in pending if verdicts[case] == Verdict.timeout]
         return [verdicts[case] for case in cases]
 
-    def _grade_one(
-        self, answer: str | None, gold: str, kind: GradedAs
-    ) -> Verdict | ProcessFuture[bool]:
-        if answer is None:
-            return Verdict.no_answer
-        if kind != "whole_text":
-            literal = verify_literally(answer, gold, kind)
-            if literal is not None:
-                return Verdict.correct if literal else Verdict.incorrect
+    def _schedule(self, case: Case, limit: float) -> ProcessFuture[bool | None]:
         if self._pool is None:
             self._pool = ProcessPool(
                 max_workers=self.num_workers,
                 initializer=_prepare_worker,
                 context=multiprocessing.get_context("spawn"),  # forking a process with CUDA fails
             )
-        return self._pool.schedule(
-            _verify_in_worker, args=(answer, gold, kind, self.time_limit), timeout=self.time_limit
-        )
+        backstop = 30 + 20 * limit  # wall-clock time, for a machine that is very loaded
+        return self._pool.schedule(_verify_in_worker, args=(case, limit), timeout=backstop)
 
 
-def _await(future: ProcessFuture[bool], answer: str | None) -> Verdict:
+def passes(count: int, time_limit: float) -> Iterator[tuple[float, int]]:
+    """Yield the CPU seconds per answer and the number of answers of each pass over a batch."""
+    for share, least in ((64, count), (8, 16), (1, 4)):
+        yield time_limit / share, max(count * share // 64, least)
+
+
+def _at_once(case: Case) -> Verdict | None:
+    answer, gold, kind, options = case
+    if answer is None:
+        return Verdict.no_answer
+    if kind == "whole_text":
+        return None
+    try:
+        literal = verify_literally(answer, gold, kind, options)
+    except ValueError as error:
+        if kind in ("letter", "yes_no"):
+            raise
+        logger.warning("The verifier failed: %s", error)
+        return Verdict.error
+    if literal is None:
+        return None
+    return Verdict.correct if literal else Verdict.incorrect
+
+
+def _await(future: ProcessFuture[bool | None], case: Case) -> Verdict:
     match future.exception():
         case None:
-            return Verdict.correct if future.result() else Verdict.incorrect
-        case TimeoutError():
+            if (equal := future.result()) is None:
+                return Verdict.timeout
+            return Verdict.correct if equal else Verdict.incorrect
+        case TimeoutError() | _OutOfTime():
+            return Verdict.timeout
+        case ProcessExpired() as expired if expired.exitcode == -signal.SIGPROF:
             return Verdict.timeout
         case BrokenProcessPool() as broken:
             raise BrokenProcessPool(
@@ -115,23 +163,38 @@ def _await(future: ProcessFuture[bool], answer: str | None) -> Verdict:
                 ' grader, so a script has to do its work under `if __name__ == "__main__":`'
             ) from broken
         case error:
-            logger.warning("The verifier failed on the answer %.80r: %r", answer, error)
+            logger.warning("The verifier failed on the answer %.80r: %r", case[0], error)
             return Verdict.error
 
 
-def _verify_in_worker(answer: str, gold: str, kind: GradedAs, time_limit: float) -> bool:
-    """Run `verify`; if the parent was killed meanwhile, a timer ends the worker, even in C code."""
-    signal.setitimer(signal.ITIMER_REAL, 2 * time_limit)  # by default SIGALRM kills the process
+class _OutOfTime(BaseException):
+    """The limit is reached; not an `Exception`, which sympy might catch."""
+
+
+def _verify_in_worker(case: Case, limit: float) -> bool | None:
+    """Run `verify`; None if it takes more CPU time than the limit."""
     try:
+        signal.setitimer(signal.ITIMER_PROF, limit + 1)  # by default SIGPROF ends the process
+        signal.setitimer(signal.ITIMER_VIRTUAL, limit, TICK)
+        answer, gold, kind, options = case
         if kind == "whole_text":
             return verify_whole_text(answer, gold)
-        return verify(answer, gold, kind)
+        return verify(answer, gold, kind, options)
+    except _OutOfTime:
+        return None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _out_of_time(*_: Any) -> None:
+    raise _OutOfTime
 
 
 def _prepare_worker() -> None:
-    """Let SIGTERM kill the worker at once, and import sympy before the first answer is timed."""
+    """Let SIGTERM kill the worker at once, and warm sympy up before the first answer is timed."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # pebble's handler waits for C code to return
+    signal.signal(signal.SIGVTALRM, _out_of_time)
     logging.getLogger("math_verify").setLevel(logging.ERROR)  # warns that its own limit is off
-    verify("1", r"\frac{2}{2}", "latex")
+    for answer, gold in WARM_UP:
+        verify(answer, gold, "latex")

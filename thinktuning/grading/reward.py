@@ -22,7 +22,10 @@ def ended(completion_ids: Sequence[int], eos_ids: Sequence[int]) -> bool:
 
 
 class BoxedReward:
-    """A reward function for `trl.GRPOTrainer`; column `answer` holds the gold answers."""
+    """A reward function for `trl.GRPOTrainer`; `answer` holds the gold answers.
+
+    Column `options` holds the texts of a question's options, if it has any.
+    """
 
     __name__ = "boxed_reward"
 
@@ -36,6 +39,7 @@ class BoxedReward:
         completions: list[Any],
         completion_ids: list[list[int]],
         answer: list[str],
+        options: list[list[str] | None] | None = None,
         log_metric: Any = None,
         **_: Any,
     ) -> list[float | None]:
@@ -44,7 +48,7 @@ class BoxedReward:
             self.answer(completion_text(completion)) if ended(ids, self.eos_ids) else None
             for completion, ids in zip(completions, completion_ids, strict=True)
         ]
-        verdicts = self.grader.grade(answers, answer, self.kind)
+        verdicts = self.grader.grade(answers, answer, self.kind, options)
         rewards = [REWARDS.get(verdict) for verdict in verdicts]
         if log_metric is not None:
             log_metric("verifier_failures", sum(r is None for r in rewards) / len(rewards))

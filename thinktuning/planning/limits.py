@@ -26,7 +26,10 @@ def check_gpus(num_gpus: int, num_processes: int) -> None:
 def checked_prompts(
     job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, data: Path, num_processes: int
 ) -> list[dict[str, Any]]:
-    """Return the trainer's rows (prompt, question, answer); refuse too few or too long prompts."""
+    """Return the trainer's rows; refuse too few or too long prompts.
+
+    A row has the prompt, the question, its gold answer and, if any question has them, its options.
+    """
     training = job.training
     per_batch = training.generation_batch_size * num_processes // training.num_generations
     if len(rows) < per_batch:
@@ -43,8 +46,9 @@ def checked_prompts(
             f" over training.max_prompt_length = {training.max_prompt_length}; raise it or drop"
             " the question"
         )
+    columns = ["question", "answer", *(["options"] if any("options" in r for r in rows) else [])]
     return [
-        {"prompt": chat, "question": row["question"], "answer": row["answer"]}
+        {"prompt": chat} | {column: row.get(column) for column in columns}
         for chat, row in zip(chats, rows, strict=True)
     ]
 

@@ -60,7 +60,8 @@ def scores(doc: dict[str, Any], results: list[Any], kind: AnswerKind) -> dict[st
     """Return the shares of a document's samples that are correct, unboxed, and not gradable."""
     samples = map(ended, results[0] if isinstance(results[0], list) else results)
     answers = [extract_boxed(text) for text in samples]
-    verdicts = _grader.grade(answers, [doc["answer"]] * len(answers), kind)
+    golds, options = [doc["answer"]] * len(answers), [doc.get("options")] * len(answers)
+    verdicts = _grader.grade(answers, golds, kind, options)
 
     def verdict_share(*names: str) -> float:
         return sum(verdict in names for verdict in verdicts) / len(verdicts)
