@@ -6,7 +6,7 @@ import os
 import pytest
 
 from thinktuning.commands.data import exemplars, prepare
-from thinktuning.data.config import ReasoningGymConfig
+from thinktuning.data.config import JsonlConfig, ReasoningGymConfig
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import DataJob, ExemplarsJob
@@ -53,6 +53,22 @@ def test_prepare_writes_rows_and_a_report(tmp_path):
     assert report["settings"]["ngram"] == 8
     assert sorted(os.listdir(tmp_path)) == ["decontamination.json", "eval", "train.jsonl"]
     assert os.listdir(tmp_path / "eval") == ["sums.jsonl"]
+
+
+def test_bad_golds_stop_the_study_or_are_counted(tmp_path):
+    rows = [{"question": f"{i} + {i} =", "answer": a} for i, a in enumerate(["0", "two", "4", "?"])]
+    files.write_jsonl(tmp_path / "rows.jsonl", rows)
+    train = JsonlConfig(source="jsonl", path=str(tmp_path / "rows.jsonl"))
+    with pytest.raises(StudyError, match=r"data\.train: 2 rows cannot be used"):
+        prepare(data_job(train, gym(size=2, **SUMS)), tmp_path / "failed")
+    prepare(data_job(train, gym(size=2, **SUMS), on_bad_gold="drop"), tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "decontamination.json").read_text())
+    (reason, counted) = report["train"]["bad_golds"].popitem()
+    assert (reason, counted["count"]) == ("not a number", 2)
+    assert [place.rsplit(":", 1)[1] for place in counted["examples"]] == ["2", "4"]
+    assert (report["train"]["before"], report["train"]["after"]) == (4, 2)
+    assert report["tasks"]["sums"]["bad_golds"] == {}
+    assert report["settings"]["on_bad_gold"] == "drop"
 
 
 def test_prepare_writes_nothing_when_it_fails(tmp_path):

@@ -111,6 +111,38 @@ def test_every_bad_row_is_named_up_to_ten(tmp_path):
     assert lines[11:] == ["  and 2 more"]
 
 
+def test_bad_golds_are_dropped_and_sorted_by_reason(tmp_path):
+    """A gold answer that cannot be graded is dropped; a row that is no JSON is still refused."""
+    answers = [r"\frac{2}{4}", "1=1", "x = 3", r"\frac{1}{", "0/0", "4 = 3", "", "???", "9" * 3000]
+    rows = [
+        {"question": f"Question {i}", "answer": answer or " "} for i, answer in enumerate(answers)
+    ]
+    rows[6]["answer"] = "..."
+    dropped = {}
+    loaded = load_rows(jsonl(tmp_path, *rows), "latex", "t", "data.train", dropped)
+    assert [(row["id"], row["answer"]) for row in loaded] == [
+        ("t-0", r"\frac{2}{4}"),
+        ("t-2", "x = 3"),
+    ]
+    numbers = {
+        reason: [int(place.rsplit(":", 1)[1]) for place in places]
+        for reason, places in dropped.items()
+    }
+    assert numbers == {
+        "no solutions, or a tautology": [2],
+        "not LaTeX with a value": [4, 5],
+        "a chain of different values": [6],
+        "empty or a placeholder": [7, 8],
+        "too long": [9],
+    }
+    with pytest.raises(StudyError, match=r"7 rows cannot be used:(.|\n)*data.on_bad_gold: drop"):
+        load_rows(jsonl(tmp_path, *rows), "latex", "t", "data.train")
+    with pytest.raises(StudyError, match="1 rows cannot be used"):
+        load_rows(jsonl(tmp_path, rows[0], "{"), "latex", "t", "data.train", {})
+    with pytest.raises(StudyError, match="has no rows: all its gold answers were dropped"):
+        load_rows(jsonl(tmp_path, rows[1]), "latex", "t", "data.train", {})
+
+
 def test_missing_file_empty_file_and_repeated_ids(tmp_path):
     missing = JsonlConfig(source="jsonl", path="nowhere/train.jsonl")
     with pytest.raises(StudyError, match=r"tasks\.t\.data\.path: there is no file nowhere"):

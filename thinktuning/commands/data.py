@@ -3,8 +3,8 @@
     thinktuning data --config results/data/config.json --output results/data
 
 writes `train.jsonl` and `eval/<task>.jsonl`, rows `{"id", "question", "answer", "source"}` with the
-answer normalized for `thinktuning.grading.answers`, and `decontamination.json`: what was dropped
-and why.
+answer in the canonical form of `thinktuning.grading.answers`, and `decontamination.json`: what was
+dropped and why.
 
     thinktuning exemplars --config results/data/exemplars.config.json --data results/data ...
 
@@ -24,11 +24,13 @@ from thinktuning.data.decontamination import (
     drop_duplicates,
     summary,
 )
-from thinktuning.data.sources import QuestionRow, load_rows
+from thinktuning.data.sources import BadGolds, QuestionRow, load_rows
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import DataJob, ExemplarsJob
 from thinktuning.teachers.prompts import load
+
+ON_FAULT = ("on_contamination", "on_bad_gold")
 
 
 def prepare(job: DataJob, output: Path) -> None:
@@ -39,14 +41,17 @@ def prepare(job: DataJob, output: Path) -> None:
             an evaluation question; no training question is left.
     """
     settings = job.data
-    loaded = load_rows(settings.train, settings.answer_kind, "train", "data.train")
+    bad: BadGolds | None = {} if settings.on_bad_gold == "drop" else None
+    loaded = load_rows(settings.train, settings.answer_kind, "train", "data.train", bad)
     train, duplicates = drop_duplicates(loaded, settings.answer_kind, "data.train")
     tasks: dict[str, list[QuestionRow]] = {}
     counts: dict[str, dict[str, Any]] = {}
     for name, task in job.tasks.items():
-        rows = load_rows(task.data, task.answer_kind, name, f"tasks.{name}.data")
+        bad_here: BadGolds | None = None if bad is None else {}
+        rows = load_rows(task.data, task.answer_kind, name, f"tasks.{name}.data", bad_here)
         tasks[name], repeats = drop_duplicates(rows, task.answer_kind, f"tasks.{name}.data")
-        counts[name] = {"before": len(rows), "after": len(tasks[name])}
+        counts[name] = {"before": num_read(rows, bad_here), "after": len(tasks[name])}
+        counts[name]["bad_golds"] = by_reason(bad_here)
         counts[name]["duplicates"] = summary(repeats)
 
     index = EvaluationIndex(train, tasks, settings.ngram, settings.max_ngram_count)
@@ -58,10 +63,11 @@ def prepare(job: DataJob, output: Path) -> None:
             "consecutive tokens with one; use another split or seed, or raise data.ngram"
         )
     report = {
-        "settings": settings.model_dump(include={"ngram", "max_ngram_count", "on_contamination"}),
+        "settings": settings.model_dump(include={"ngram", "max_ngram_count", *ON_FAULT}),
         "train": {
-            "before": len(loaded),
+            "before": num_read(loaded, bad),
             "after": len(train),
+            "bad_golds": by_reason(bad),
             "duplicates": summary(duplicates),
             "evaluation_questions": summary(equal),
             "shared_ngrams": summary(sharing),
@@ -78,6 +84,19 @@ def prepare(job: DataJob, output: Path) -> None:
     files.write_jsonl(output / "train.jsonl", train)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     files.write_text_atomic(output / "decontamination.json", text)
+
+
+def num_read(rows: list[QuestionRow], bad: BadGolds | None) -> int:
+    """Return the number of rows that a source has, those with bad gold answers included."""
+    return len(rows) + sum(map(len, (bad or {}).values()))
+
+
+def by_reason(bad: BadGolds | None) -> dict[str, Any]:
+    """Return the number of questions that were dropped for their gold answer, and the first few."""
+    return {
+        reason: {"count": len(places), "examples": places[:MAX_EXAMPLES]}
+        for reason, places in sorted((bad or {}).items())
+    }
 
 
 def exemplars(job: ExemplarsJob, data: Path, output: Path) -> None:

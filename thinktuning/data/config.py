@@ -104,13 +104,18 @@ def check_kind(source: Source, kind: AnswerKind) -> None:
 
 
 class DataConfig(Section):
-    """The training questions, and how to handle overlap with the evaluation questions."""
+    """The training questions, and how to handle overlap with the evaluation questions.
+
+    `on_bad_gold` holds for the questions of all tasks, too: whether a gold answer that cannot be
+    graded stops the study or drops its question.
+    """
 
     train: Source
     answer_kind: AnswerKind = "number"
     ngram: PositiveInt = 8
     max_ngram_count: PositiveInt = 10
     on_contamination: Literal["fail", "drop"] = "fail"
+    on_bad_gold: Literal["fail", "drop"] = "fail"
 
     @model_validator(mode="after")
     def _kind(self) -> Self:

@@ -22,7 +22,7 @@ from thinktuning.data.config import (
     SimpleSource,
     Source,
 )
-from thinktuning.grading.answers import AnswerKind, parse_gold
+from thinktuning.grading.answers import AnswerKind, BadGold, parse_gold
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 from thinktuning.models.sums import steps
@@ -33,7 +33,8 @@ MAX_SHOWN = 10  # errors in one message
 class QuestionRow(TypedDict):
     """One question; `subset` is a part of the task that is reported separately, e.g. a year.
 
-    `solution` is the worked solution without the final answer, if the dataset has one.
+    `solution` is the worked solution without the final answer, if the dataset has one; `options`
+    are the texts of options A, B, ...
     """
 
     id: str
@@ -42,9 +43,15 @@ class QuestionRow(TypedDict):
     source: str
     subset: NotRequired[str]
     solution: NotRequired[str]
+    options: NotRequired[list[str]]
 
 
-def load_rows(source: Source, kind: AnswerKind, name: str, key: str) -> list[QuestionRow]:
+BadGolds = dict[str, list[str]]  # where the questions are that were dropped, by reason
+
+
+def load_rows(
+    source: Source, kind: AnswerKind, name: str, key: str, dropped: BadGolds | None = None
+) -> list[QuestionRow]:
     """Read a source.
 
     Args:
@@ -52,6 +59,7 @@ def load_rows(source: Source, kind: AnswerKind, name: str, key: str) -> list[Que
         kind: the kind of its gold answers.
         name: rows without an id become `<name>-0`, `<name>-1`, ...
         key: the key path of the source in the study, for messages.
+        dropped: if given, rows whose gold answer cannot be graded are dropped and added to it.
 
     Raises:
         StudyError: the source cannot be read, is empty, repeats an id, or has unusable rows, the
@@ -61,7 +69,7 @@ def load_rows(source: Source, kind: AnswerKind, name: str, key: str) -> list[Que
         return [
             {**row, "id": f"{part}/{row['id']}", "subset": part}
             for part, inner in source.parts.items()
-            for row in load_rows(inner, kind, name, f"{key}.parts.{part}")
+            for row in load_rows(inner, kind, name, f"{key}.parts.{part}", dropped)
         ]
     records_of = source if isinstance(source, RecordsConfig) else RecordsConfig()
     stratify = records_of.stratify
@@ -78,13 +86,17 @@ def load_rows(source: Source, kind: AnswerKind, name: str, key: str) -> list[Que
         except StudyError as error:
             mistakes.append(str(error))
         except ValueError as error:
-            mistakes.append(f"{where}: {error}")
+            if isinstance(error, BadGold) and dropped is not None:
+                dropped.setdefault(error.reason, []).append(where)
+            else:
+                mistakes.append(f"{where}: {error}")
     if mistakes:
         shown = "\n  ".join(mistakes[:MAX_SHOWN])
         more = f"\n  and {len(mistakes) - MAX_SHOWN} more" if len(mistakes) > MAX_SHOWN else ""
         raise StudyError(f"{key}: {len(mistakes)} rows cannot be used:\n  {shown}{more}")
     if not rows:
-        raise StudyError(f"{key}: {label} has no rows")
+        why = f": all its gold answers were dropped {dict(dropped)!r:.300}" if dropped else ""
+        raise StudyError(f"{key}: {label} has no rows{why}")
     if repeated := [i for i, n in Counter(row["id"] for row in rows).items() if n > 1]:
         fix = "" if records_of.format else "; set id_field: null to number the rows"
         raise StudyError(f"{key}: ids repeat, e.g. {repeated[:3]}{fix}")
@@ -129,8 +141,9 @@ def _row(
         item = formats.Item(row_id, question, gold, None)
     try:
         answer = parse_gold(item.gold, kind)
-    except ValueError as error:
-        raise ValueError(f"{error}; check answer_kind") from None
+    except BadGold as error:
+        message = f"{error}; check answer_kind, or drop such rows with data.on_bad_gold: drop"
+        raise BadGold(message, error.reason) from None
     row: QuestionRow = {
         "id": item.id or number,
         "question": item.question,
@@ -139,6 +152,8 @@ def _row(
     }
     if item.subset:
         row["subset"] = item.subset
+    if item.options:
+        row["options"] = item.options
     if solution := worked_solution(record):
         row["solution"] = solution
     return row
