@@ -44,7 +44,7 @@ _DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _THOUSANDS = re.compile(
     r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:[ \u00a0\u2009\u202f][0-9]{3})+)(?:\.[0-9]+)?"
 )
-_CURRENCY = re.compile(r"\\[$]|[$€£¥₹]")
+_CURRENCY = re.compile(r"^([+-]?)\s*(?:\\[$]|[$€£¥₹])\s*(?=[\d.+-])|\s*(?:\\[$]|[$€£¥₹])$")
 
 
 class BadGold(ValueError):
@@ -200,10 +200,8 @@ def _canonical(text: str, kind: Literal["number", "letter", "yes_no"]) -> str | 
 def _canonical_number(text: str) -> str | None:
     r"""Return `-1234.5` for `-\$1,234.5.`, None for any but integers, decimals and `1e-10`."""
     plain = text.strip()
-    if len(plain) > policy.MAX_LENGTH:
-        number = plain
-    else:
-        number = _CURRENCY.sub("", normalize(_CURRENCY.sub("", plain)))
+    long = len(plain) > policy.MAX_LENGTH
+    number = plain if long else normalize(_CURRENCY.sub(r"\1", plain))
     if _THOUSANDS.fullmatch(number):
         number = re.sub(r"[^0-9.+-]", "", number)
     if r"\times10^" in number and (value := rationals.rational(number)) is not None:

@@ -161,7 +161,7 @@ def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
 
 def squeezed(text: str) -> str:
     """Return a text without the spaces that mean nothing; `4 2` is not 42, nor `3 1/2` 31/2."""
-    return re.sub(r"\s+(?![\w.\\])|(?<![\w}])\s+", "", text)
+    return re.sub(r"\s+(?![\w.\\])|(?<![\w}.])\s+", "", text)
 
 
 def _equal(gold: Any, answer: str, *, inexact: bool) -> bool:
