@@ -27,7 +27,8 @@ vartheta kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi psi omega Ga
 Lambda Xi Sigma Phi Psi Omega ell in le ge ne
 """
 _COMMANDS = frozenset(_COMMANDS_TEXT.split())
-# An index of a number, two numbers side by side, a point that is no decimal one, quotes, a transposed number, and others.
+# An index of a number, two numbers side by side, a point that is no decimal one, quotes, a
+# transposed number, and others.
 _LEFT_OUT = re.compile(
     r"[\d})]\s*_|\d\s+\d*\.?\d|\.(?!\d)|\"|(?<![A-Za-z'])'|\^\s*\{?\s*T|[^\x20-\x7e]"
     r"|[@#$~`?:;]"
