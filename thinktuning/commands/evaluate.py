@@ -111,15 +111,16 @@ def checked_prompts(
 
 
 def write_documents(questions: list[dict[str, Any]], path: Path) -> None:
-    """Write the questions for lm-eval as Parquet, which holds the types: all text.
+    """Write the questions for lm-eval as Parquet, which holds the types: text, and options.
 
     Of a JSONL file `datasets` infers them, and takes an id such as 2024-01-01 for a date.
     """
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, List, Value
 
     names = list(dict.fromkeys(name for row in questions for name in row))
     rows = [{name: row.get(name) for name in names} for row in questions]
-    features = Features({name: Value("string") for name in names})
+    text = Value("string")
+    features = Features({name: List(text) if name == "options" else text for name in names})
     Dataset.from_list(rows, features=features).to_parquet(path)
 
 

@@ -21,8 +21,11 @@ def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
         raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
     for number, row in enumerate(rows, start=1):
         where, fields = f"{data}: row {number}", {"id", "question", "answer", *row}
-        if bad := sorted(name for name in fields if not isinstance(row.get(name), str)):
-            raise StudyError(f"{where}: {bad} must be text; `thinktuning data` writes such rows")
+        if bad := sorted(name for name in fields if not is_prepared(name, row.get(name))):
+            raise StudyError(
+                f"{where}: {bad} must be text, options a list of texts; `thinktuning data` writes"
+                " such rows"
+            )
         try:
             prepared = kind == "latex" or parse_gold(row["answer"], kind) == row["answer"]
         except ValueError:
@@ -33,3 +36,9 @@ def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
                 " answer_kind and run `thinktuning data` again"
             )
     return rows
+
+
+def is_prepared(name: str, value: Any) -> bool:
+    """Return whether a field is text, or the list of a question's options."""
+    texts = value if name == "options" and isinstance(value, list) else [value]
+    return all(isinstance(text, str) for text in texts)

@@ -178,7 +178,7 @@ def _verify_in_worker(case: Case, limit: float) -> bool | None:
         signal.setitimer(signal.ITIMER_VIRTUAL, limit, TICK)
         answer, gold, kind, options = case
         if kind == "whole_text":
-            return verify_whole_text(answer, gold)
+            return verify_whole_text(answer or "", gold)
         return verify(answer, gold, kind, options)
     except _OutOfTime:
         return None
