@@ -24,7 +24,7 @@ CASES = [
     ("The final answer is 1,234.", "1234", 1, 0),
     ("3 + 4 = 8, so she has 8 apples.", "7", 0, 0),
     (r"\boxed{6}. Wait, no: \boxed{7}", "7", 0, 1),  # boxes close together are one set
-    (r"\boxed{6} or \boxed{7}", "7", 0, 1),
+    (r"\boxed{6} or \boxed{7}", "7", 0, 0),  # two answers are none
     (r"\boxed{7}, that is \boxed{7}", "7", 1, 1),  # the same box twice is not
     (rf"\boxed{{6}}.{FAR}\boxed{{7}}", "7", 1, 1),  # boxes far apart: the last one
     (rf"\boxed{{7}}.{FAR}\boxed{{6}}", "7", 0, 0),
