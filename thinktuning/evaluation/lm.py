@@ -11,6 +11,7 @@ penalty are ignored, as in TRL.
 """
 
 import os
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -84,9 +85,9 @@ class Recorder:
         self.answers = by_document(requests, said)
         return [answer.text for answer in said]
 
+    @abstractmethod
     def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
         """Answer one batch of prompts."""
-        raise NotImplementedError
 
 
 def recording_model(
