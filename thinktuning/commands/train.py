@@ -88,9 +88,10 @@ def train(
     check_context(job, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     teacher = build_teacher(job, rows, teacher_dir)
     checkpoints = output / "checkpoints"
-    inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
+    inputs: dict[str, str | None] = {}
     resume_from: list[str | None] = [None]
     if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
+        inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
         resume_from = [prepare_checkpoints(checkpoints, fingerprint(job, inputs))]
     broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()

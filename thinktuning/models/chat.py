@@ -46,6 +46,13 @@ def check_options(template_kwargs: dict[str, Any]) -> dict[str, Any]:
     return template_kwargs
 
 
+def parse_template(template: str) -> Any:
+    """Return a chat template's syntax tree, in the environment of transformers, with its tags."""
+    from transformers.utils.chat_template_utils import _compile_jinja_template
+
+    return _compile_jinja_template(template).environment.parse(template)
+
+
 def check_variables(tokenizer: Any, template_kwargs: Mapping[str, Any], label: str) -> None:
     """Refuse `chat_template_kwargs` that a model's template does not read.
 
@@ -58,11 +65,9 @@ def check_variables(tokenizer: Any, template_kwargs: Mapping[str, Any], label: s
         StudyError: names those without effect, and what the template reads.
     """
     from jinja2 import meta
-    from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    template = tokenizer.get_chat_template()
-    environment = _compile_jinja_template(template).environment
-    read = meta.find_undeclared_variables(environment.parse(template)) - RESERVED
+    tree = parse_template(tokenizer.get_chat_template())
+    read = meta.find_undeclared_variables(tree) - RESERVED
     if unread := sorted(template_kwargs.keys() - read):
         raise StudyError(
             f"chat_template_kwargs: {label}: its chat template does not read {unread}, so they"

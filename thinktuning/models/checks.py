@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.io.errors import StudyError
-from thinktuning.models.chat import check_variables
+from thinktuning.models.chat import check_variables, parse_template
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -244,10 +244,8 @@ def fix_date(directory: Path, label: str) -> dict[str, Any]:
 def clock_uses(template: str) -> list[str]:
     """Return the places where a chat template uses the clock, other than to ask if there is one."""
     from jinja2 import nodes
-    from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    # transformers' own environment, which knows the tags that chat templates use
-    tree = _compile_jinja_template(template).environment.parse(template)
+    tree = parse_template(template)
     tests = [test for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")]
     asked = {id(test.node) for test in tests}
     names = [name for name in tree.find_all(nodes.Name) if name.name == "strftime_now"]
