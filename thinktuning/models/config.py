@@ -39,11 +39,13 @@ def model_sha256(directory: Path) -> str:
     return combined(model_files(directory))
 
 
-class OrganismConfig(Section):
-    """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
+class DocumentsConfig(Section):
+    """The toy model's documents (`thinktuning.models.documents`): sums of one-digit terms.
 
-    source: Literal["organism"]
-    seed: Seed = 0
+    The shares are of student and check documents among all (the rest are a tutor's feedback), of
+    guesses and remarks among the student's, and of right answers among those shown to the tutor.
+    """
+
     min_terms: Annotated[int, Field(ge=2)]
     max_terms: PositiveInt
     chain_sum_share: Fraction
@@ -52,6 +54,31 @@ class OrganismConfig(Section):
     remark_share: Fraction
     check_share: Fraction
     correct_share: Fraction
+
+    @model_validator(mode="after")
+    def _documents(self) -> Self:
+        if self.student_share + self.check_share >= 1:
+            raise ValueError(
+                "student_share + check_share leave no documents for the tutor; lower one of them"
+            )
+        if self.max_terms < self.min_terms:
+            raise ValueError("max_terms is smaller than min_terms; change one of the two")
+        return self
+
+
+class _Organism(Section):
+    """The keys that come first in the toy model's section, as the last base's do.
+
+    Their order is that of the resolved job, and another order would train every toy model again.
+    """
+
+    source: Literal["organism"]
+    seed: Seed = 0
+
+
+class OrganismConfig(DocumentsConfig, _Organism):
+    """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
+
     hidden_size: PositiveInt
     intermediate_size: PositiveInt
     num_hidden_layers: PositiveInt
@@ -64,12 +91,6 @@ class OrganismConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.student_share + self.check_share >= 1:
-            raise ValueError(
-                "student_share + check_share leave no documents for the tutor; lower one of them"
-            )
-        if self.max_terms < self.min_terms:
-            raise ValueError("max_terms is smaller than min_terms; change one of the two")
         if self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError(
                 f"hidden_size = {self.hidden_size} is not a multiple of 2 * num_attention_heads ="
