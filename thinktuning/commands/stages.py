@@ -86,10 +86,11 @@ def add_training(commands: "Subcommands") -> None:
     )
     commands.add(
         warmup,
-        "Warm the base model up on worked answers to training questions.",
+        "Warm the base model up on worked answers, or on the toy model's documents.",
         config=CONFIG,
         model="directory of the model to warm up",
-        data="prepared training questions (JSONL)",
+        data="directory of the prepared questions: those to answer, and those that the toy model's"
+        " documents exclude",
         output="the model directory to write",
     )
     commands.add(

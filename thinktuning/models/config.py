@@ -150,16 +150,32 @@ Model = Annotated[
 
 
 class WarmupConfig(Section):
-    """A short supervised warm-up of the base model on worked answers to training questions.
+    """A short supervised warm-up of the base model, from which all methods start.
 
-    A share of `tutor_share` of the documents is tutor feedback instead. All methods start from the
-    warmed-up model.
+    It trains on worked answers to training questions, a share of `tutor_share` of which is a
+    tutor's feedback instead; or, with `documents`, on the toy model's documents, in the model's own
+    chat template.
     """
 
     max_steps: PositiveInt
     learning_rate: Positive
     batch_size: PositiveInt
-    max_length: PositiveInt  # tokens; longer documents are left out
+    max_length: PositiveInt  # tokens; longer worked answers are left out, documents refused
     tutor_share: Fraction = 0.0
+    documents: DocumentsConfig | None = None
     bf16: bool = False
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_tutor(self) -> Self:
+        if self.documents and self.tutor_share:
+            raise ValueError(
+                f"tutor_share = {self.tutor_share:g} is of worked answers; of `documents`,"
+                " student_share and check_share leave the rest to the tutor; remove one of the two"
+            )
+        return self
+
+    @property
+    def has_tutor(self) -> bool:
+        """Whether some of the documents are a tutor's feedback."""
+        return self.documents is not None or self.tutor_share > 0
