@@ -82,6 +82,19 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     assert f"runtime: {runtime}, gpu: 2, nodes: 2, distributed: fsdp2}}" in block
 
 
+def test_a_warm_up_takes_time_and_memory(study, tmp_path):
+    values = study.model_dump() | {"model": write_llama_3b(tmp_path)}
+    plain, *_ = estimate_study(parse_study(values, "test"))
+    assert (plain.jobs, plain.tflop, plain.gpu_hours) == (1, 0, {})
+    values["warmup"] = {"max_steps": 7, "learning_rate": 1e-5, "batch_size": 5, "max_length": 90}
+    warm, *_, last = estimate_study(parse_study(values, "test"))
+    assert (warm.jobs, warm.prompts) == (2, 7 * 5)
+    assert warm.tflop == pytest.approx(6 * 3.2127e9 * 7 * 5 * 90 / 1e12, rel=1e-3)
+    assert warm.gpu_hours["A100"] == pytest.approx(warm.tflop / (0.35 * 312) / 3600)
+    assert warm.host_memory_mb > plain.host_memory_mb and warm.disk_gb == plain.disk_gb
+    assert total([warm, last]).gpu_hours["A100"] > last.gpu_hours["A100"]
+
+
 @pytest.mark.parametrize("name", ["llama3", "qwen"])
 def test_the_studies_for_gpus_fit(name, tmp_path):
     """The models are on the hub and about as large; the paper's size stands for both."""

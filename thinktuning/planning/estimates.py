@@ -177,7 +177,11 @@ def num_asked(job: TrainJob) -> int:
 
 
 def estimate_model(study: Study, size: Size) -> StageEstimate:
-    """Estimate the base model's jobs: pre-training of the toy model, conversion, warm-up."""
+    """Estimate the base model's jobs: pre-training of the toy model, conversion, warm-up.
+
+    The time is that of the warm-up's training, whose documents are as long as `max_length` at most.
+    """
+    found = StageEstimate("model", "", 1 + bool(study.warmup))
     weights = 4 * size.parameters
     memory = RUNTIME_MB + weights / MIB
     if isinstance(study.model, OrganismConfig):
@@ -187,9 +191,13 @@ def estimate_model(study: Study, size: Size) -> StageEstimate:
         tokens = warmup.batch_size * warmup.max_length
         working = activations(size, tokens, False, warmup.bf16) + 12 * tokens * size.vocabulary
         memory += ((3.5 if warmup.bf16 else 3) * weights + working) / MIB
-    return StageEstimate(
-        "model", "", 1 + bool(study.warmup), host_memory_mb=memory, disk_gb=weights / GIB
-    )
+        found.prompts = warmup.max_steps * warmup.batch_size
+        flop = 6 * size.parameters * found.prompts * warmup.max_length
+        found.tflop = flop / 1e12
+        hours = {name: train_seconds(flop, gpu) / 3600 for name, gpu in GPUS.items()}
+        found.gpu_hours = found.longest_gpu_hours = hours
+    found.host_memory_mb, found.disk_gb = memory, weights / GIB
+    return found
 
 
 def estimate_training(

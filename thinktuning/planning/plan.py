@@ -29,7 +29,7 @@ def resources_block(study: Study, estimates: Sequence[StageEstimate], gpu: str) 
         given = getattr(study.resources, stage)
         values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
         runtime = given.runtime
-        if given.gpu and stage != "model":  # a warm-up's time is not estimated
+        if given.gpu and stage != "model":  # whose time is not only that of the warm-up's training
             hours = max(estimate.longest_gpu_hours[gpu] for estimate in found)
             gpus = train.num_processes if stage == "train" else given.gpu
             runtime = max(30, int(120 * hours / gpus) + 1)
