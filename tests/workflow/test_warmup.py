@@ -1,6 +1,7 @@
 """The warm-up in the workflow: it makes `base` from `raw`, and waits for the data that it reads."""
 
 import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -58,3 +59,22 @@ def test_a_change_of_the_documents_warms_up_again(tmp_path: Path, warm: dict[str
     found = planned(tmp_path, "--configfile", write_study(tmp_path, changed, "changed.yaml"))
     assert (found["warmup"], found["train"], found["evaluate"]) == (1, 4, 6)
     assert not {"model", "data"} & found.keys()
+
+
+@pytest.mark.slow
+def test_the_workflow_warms_up_on_documents(
+    tmp_path: Path, warm: dict[str, Any], tiny_model_dir: Path
+) -> None:
+    """To the end, in the study's directory, and once."""
+    warm["model"]["path"] = str(tiny_model_dir)
+    warm["warmup"] |= {"documents": DOCUMENTS, "max_length": 500, "max_steps": 2}
+    warm["tasks"]["chain_sum"]["data"]["size"] = 5
+    study = write_study(tmp_path, warm)
+    done = snakemake(tmp_path, "results/models/base", "--cores", "1", "--configfile", study)
+    assert done.returncode == 0, done.stdout + done.stderr
+    base = tmp_path / "results/models/base"
+    assert (base / "model.safetensors").is_file() and (base / "chat_template.jinja").is_file()
+    made = json.loads((base / "provenance.json").read_text())
+    assert made["warmup"]["documents"] == DOCUMENTS
+    assert made["measured"]["num_problems"] == 200
+    assert "warmup" not in planned(tmp_path, "results/models/base", "--configfile", study)
