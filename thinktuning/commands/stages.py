@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning.io.errors import StudyError
+from thinktuning.io.modules import load_modules
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
@@ -135,39 +136,44 @@ def add_evaluation(commands: "Subcommands") -> None:
 
 def data(arguments: argparse.Namespace) -> None:
     """Prepare the questions."""
+    job = read_config(arguments.config, DataJob)
     from thinktuning.commands.data import prepare
 
-    prepare(read_config(arguments.config, DataJob), arguments.output)
+    prepare(job, arguments.output)
 
 
 def exemplars(arguments: argparse.Namespace) -> None:
     """Check the teachers' exemplars."""
+    job = read_config(arguments.config, ExemplarsJob)
     from thinktuning.commands.data import exemplars
 
-    exemplars(read_config(arguments.config, ExemplarsJob), arguments.data, arguments.output)
+    exemplars(job, arguments.data, arguments.output)
 
 
 def model(arguments: argparse.Namespace) -> None:
     """Materialize a model."""
+    job = read_config(arguments.config, ModelJob)
+    load_modules("transformers.modeling_utils", "thinktuning.commands.model")
     from thinktuning.commands.model import materialize
 
-    job = read_config(arguments.config, ModelJob)
     materialize(job.model, arguments.data, arguments.output)
 
 
 def warmup(arguments: argparse.Namespace) -> None:
     """Warm up the base model."""
+    job = read_config(arguments.config, WarmupJob)
+    load_modules("trl.trainer.sft_trainer", "thinktuning.commands.warmup")
     from thinktuning.commands.warmup import warm_up
 
-    job = read_config(arguments.config, WarmupJob)
     warm_up(job, arguments.model, arguments.data, arguments.output)
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one method with one seed."""
+    job = read_config(arguments.config, TrainJob)
+    load_modules("thinktuning.trainer.trainer", "thinktuning.commands.train")
     from thinktuning.commands.train import train
 
-    job = read_config(arguments.config, TrainJob)
     train(job, arguments.model, arguments.data, arguments.output, arguments.teacher)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # All outputs are in place. Threads left by DeepSpeed can abort an interpreter that shuts
@@ -179,17 +185,20 @@ def train(arguments: argparse.Namespace) -> None:
 
 def evaluate(arguments: argparse.Namespace) -> None:
     """Evaluate one model on one task."""
+    job = read_config(arguments.config, EvaluateJob)
+    load_modules("transformers.modeling_utils", "lm_eval.evaluator", "lm_eval.models.huggingface")
     from thinktuning.commands.evaluate import evaluate
 
-    job = read_config(arguments.config, EvaluateJob)
     evaluate(job, arguments.model, arguments.data, arguments.output)
 
 
 def judge(arguments: argparse.Namespace) -> None:
     """Have a model judge answers."""
+    job = read_config(arguments.config, JudgeJob)
+    if job.judge.backend == "model":
+        load_modules("transformers.modeling_utils", "thinktuning.teachers.local")
     from thinktuning.commands.judge import judge
 
-    job = read_config(arguments.config, JudgeJob)
     judge(job, arguments.samples, arguments.data, arguments.output, arguments.model)
 
 
@@ -202,9 +211,10 @@ def compare(arguments: argparse.Namespace) -> None:
         a, b = arguments.samples
         compare_samples(a, b, arguments.metric, arguments.filter, arguments.different_prompts)
     elif all(paths) and not arguments.samples:
+        job = read_config(arguments.config, CompareJob)
         from thinktuning.commands.compare import compare
 
-        compare(read_config(arguments.config, CompareJob), *paths[1:])
+        compare(job, *paths[1:])
     else:
         raise StudyError(
             "compare takes two sample files, or all of --config, --results, --tables and --plots"
@@ -213,6 +223,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Write the study's report."""
+    job = read_config(arguments.config, CompareJob)
     from thinktuning.commands.report import report
 
-    report(read_config(arguments.config, CompareJob), arguments.results, arguments.output)
+    report(job, arguments.results, arguments.output)
