@@ -212,6 +212,7 @@ def compare(arguments: argparse.Namespace) -> None:
         compare_samples(a, b, arguments.metric, arguments.filter, arguments.different_prompts)
     elif all(paths) and not arguments.samples:
         job = read_config(arguments.config, CompareJob)
+        load_modules("thinktuning.commands.compare")
         from thinktuning.commands.compare import compare
 
         compare(job, *paths[1:])
@@ -224,6 +225,7 @@ def compare(arguments: argparse.Namespace) -> None:
 def report(arguments: argparse.Namespace) -> None:
     """Write the study's report."""
     job = read_config(arguments.config, CompareJob)
+    load_modules("thinktuning.commands.report")
     from thinktuning.commands.report import report
 
     report(job, arguments.results, arguments.output)
