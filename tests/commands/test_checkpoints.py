@@ -54,7 +54,7 @@ def test_the_time_that_writing_takes_does_not_count(training):
 def test_studies_checkpoint_by_time_unless_they_say_otherwise(training):
     section = training[0]().training.model_dump(exclude={"save_steps", "save_minutes"})
     made = type(training[0]().training).model_validate(section)
-    assert (made.save_steps, made.save_minutes) == (None, 15.0)
+    assert (made.save_steps, made.save_minutes) == (None, 30.0)
 
 
 def test_a_checkpoint_has_no_copy_and_the_last_batch_has_none(training, tmp_path, monkeypatch):

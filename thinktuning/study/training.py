@@ -93,7 +93,7 @@ class TrainingConfig(Section):
     lora: LoRAConfig | None = None
     vllm: VLLMConfig | None = None
     save_steps: PositiveInt | None = None
-    save_minutes: Positive | None = 15.0
+    save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
 
     @property
