@@ -82,12 +82,14 @@ def test_a_teacher_behind_a_server_computes_nothing_here():
 
 def test_a_teacher_takes_the_time_of_its_requests_only():
     """Not of as many as there are rollouts; it answers `batch_size` chats at a time."""
-    gpu, long = GPUS["A100"], replace(SHORT, teacher=10_000)
-    more = training_seconds(job(), SIZE, long, 1, gpu) - training_seconds(
-        job(), SIZE, SHORT, 1, gpu
+    gpu = GPUS["A100"]
+    long, short = (
+        training_seconds(job(), SIZE, replace(SHORT, teacher=length), 1, gpu)
+        for length in (10_000, 6)
     )
     assert job().teacher.batch_size == 128
-    assert long - short == pytest.approx(2 / 128 * decode_seconds(SIZE, 10_000, 128, gpu), rel=0.01)
+    taught = 2 / 128 * decode_seconds(SIZE, 10_000, 128, gpu)
+    assert long - short == pytest.approx(taught, rel=0.01)
 
 
 def test_the_frozen_teacher_is_held_as_its_model_is_stored():
