@@ -29,12 +29,12 @@ def saved_after(training, num_steps, minutes_per_step, minutes_to_save=0.0):
 
 @pytest.mark.parametrize(
     ("rules", "minutes_per_step", "expected"),
-    [  # two optimizer steps use each rollout batch; the last batch, 24, is never followed by one
-        ({"save_steps": 8, "save_minutes": None}, 100.0, [8, 16]),
+    [  # two optimizer steps use each rollout batch
+        ({"save_steps": 8, "save_minutes": None}, 100.0, [8, 16, 24]),
         ({"save_steps": None, "save_minutes": None}, 100.0, []),
         ({"save_steps": None, "save_minutes": 15.0}, 1.0, [16]),
-        ({"save_steps": None, "save_minutes": 5.0}, 1.0, [6, 12, 18]),  # 5 is within a batch
-        ({"save_steps": None, "save_minutes": 15.0}, 60.0, [*range(2, 24, 2)]),
+        ({"save_steps": None, "save_minutes": 5.0}, 1.0, [6, 12, 18, 24]),  # 5 is within a batch
+        ({"save_steps": None, "save_minutes": 15.0}, 60.0, [*range(2, 26, 2)]),
         # each checkpoint starts the clock again, whichever rule wrote it
         ({"save_steps": 10, "save_minutes": 8.0}, 1.0, [8, 10, 18, 20]),
     ],
@@ -48,7 +48,7 @@ def test_rules_by_steps_and_by_time(training, rules, minutes_per_step, expected)
 
 def test_the_time_that_writing_takes_does_not_count(training):
     section = training[0](max_steps=24, save_steps=None, save_minutes=6.0).training
-    assert saved_after(section, 24, 1.0, minutes_to_save=30.0) == [6, 12, 18]
+    assert saved_after(section, 24, 1.0, minutes_to_save=30.0) == [6, 12, 18, 24]
 
 
 def test_studies_checkpoint_by_time_unless_they_say_otherwise(training):
@@ -57,7 +57,7 @@ def test_studies_checkpoint_by_time_unless_they_say_otherwise(training):
     assert (made.save_steps, made.save_minutes) == (None, 30.0)
 
 
-def test_a_checkpoint_has_no_copy_and_the_last_batch_has_none(training, tmp_path, monkeypatch):
+def test_a_checkpoint_has_no_copy(training, tmp_path, monkeypatch):
     """Weights and two moments in float32, 12 bytes per weight; what is left is small."""
     resolve, model, data = training
     taken = {}
@@ -76,8 +76,8 @@ def test_a_checkpoint_has_no_copy_and_the_last_batch_has_none(training, tmp_path
     monkeypatch.setattr(stage, "build_trainer", watched)
     stage.train(resolve(), model, data, tmp_path / "run")
     num_weights = sum(w.numel() for w in load_file(model / "model.safetensors").values())
-    assert list(taken) == [4, 8]  # of 12
-    assert taken[8] == pytest.approx(12 * num_weights, rel=0.1)
+    assert list(taken) == [4, 8, 12]
+    assert taken[12] == pytest.approx(12 * num_weights, rel=0.1)
 
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path):

@@ -103,9 +103,9 @@ def test_the_frozen_teacher_is_held_as_its_model_is_stored():
 @pytest.mark.parametrize(
     ("distributed", "rules", "hours", "number", "per_weight"),
     [
-        ("ddp", {"save_steps": 20, "save_minutes": None}, 9.0, 4, 12),  # none after the last step
+        ("ddp", {"save_steps": 20, "save_minutes": None}, 9.0, 5, 12),
         ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, 5.5, 5, 12),
-        ("fsdp2", {"save_steps": None, "save_minutes": 1.0}, 99.0, 24, 12),  # of 25 batches
+        ("fsdp2", {"save_steps": None, "save_minutes": 1.0}, 99.0, 25, 12),  # as many as batches
         ("zero3", {"save_steps": 20, "save_minutes": 30.0}, 9.0, 18, 16),
         ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, None, 0, 12),
     ],

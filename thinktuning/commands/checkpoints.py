@@ -22,7 +22,7 @@ def checkpointer(training: TrainingConfig, clock: Callable[[], float] = time.mon
     """Return the callback that decides after which rollout batches to write a checkpoint.
 
     That is after `save_steps` optimizer steps and after `save_minutes` minutes without a
-    checkpoint, by the first process's clock; never after the last batch, when the model is saved.
+    checkpoint, by the first process's clock.
 
     Args:
         training: the study's section.
@@ -38,10 +38,9 @@ def checkpointer(training: TrainingConfig, clock: Callable[[], float] = time.mon
             self.saved_at = clock()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            step = state.global_step
-            if step % steps_per_batch or step >= state.max_steps:
+            if state.global_step % steps_per_batch:
                 return
-            if training.save_steps and step % training.save_steps == 0:
+            if training.save_steps and state.global_step % training.save_steps == 0:
                 control.should_save = True
             elif training.save_minutes:
                 due = [clock() - self.saved_at >= 60 * training.save_minutes]

@@ -43,10 +43,10 @@ def checkpoints(
 ) -> Checkpoints:
     """Return what a training that takes `hours` writes; if None, by `save_steps` alone."""
     training = job.training
-    by_steps = (training.max_steps - 1) // training.save_steps if training.save_steps else 0
+    by_steps = training.max_steps // training.save_steps if training.save_steps else 0
     by_time = 0
     if training.save_minutes and hours is not None:
-        by_time = min(training.num_rollout_batches - 1, int(60 * hours / training.save_minutes))
+        by_time = min(training.num_rollout_batches, int(60 * hours / training.save_minutes))
     number, each = max(by_steps, by_time), checkpoint_bytes(job, size, stage)
     written = number * each + 4 * size.parameters
     return Checkpoints(number, each / GIB, written / GIB, written / WRITE_BANDWIDTH / 3600)
