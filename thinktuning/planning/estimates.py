@@ -27,7 +27,12 @@ from thinktuning.planning.costs import (
     training_memory,
 )
 from thinktuning.planning.pilot import answer_length, lengths, num_rollouts
-from thinktuning.planning.work import decode_seconds, training_seconds, training_work
+from thinktuning.planning.work import (
+    decode_seconds,
+    training_seconds,
+    training_work,
+    update_seconds,
+)
 from thinktuning.planning.writing import Checkpoints, checkpoint_bytes, checkpoints
 from thinktuning.study.jobs import TrainJob
 from thinktuning.study.study import Study
@@ -123,8 +128,8 @@ def estimate_model(study: Study, size: Size) -> StageEstimate:
         found.prompts = warmup.max_steps * warmup.batch_size
         flop = 6 * size.parameters * found.prompts * warmup.max_length
         found.tflop = flop / 1e12
-        hours = {name: train_seconds(flop, gpu) / 3600 for name, gpu in GPUS.items()}
-        found.gpu_hours = found.longest_gpu_hours = hours
+        hours = {name: update_seconds(flop, gpu) / 3600 for name, gpu in GPUS.items()}
+        found.gpu_hours = found.hours = hours
     found.host_memory_mb, found.disk_gb = memory, weights / GIB
     return found
 

@@ -92,7 +92,7 @@ def training_seconds(job: TrainJob, size: Size, found: Lengths, processes: int, 
     """Return the GPU-seconds of a training, over all processes."""
     training, batches = job.training, job.training.num_rollout_batches
     work = training_work(job, size, found, processes)
-    seconds = work.update_flop / (gpu.tflops * 1e12 * TRAIN_UTILIZATION)
+    seconds = update_seconds(work.update_flop, gpu)
     seconds += 2 * size.parameters * work.read_tokens / (gpu.tflops * 1e12 * GENERATE_UTILIZATION)
     rows = training.generation_batch_size
     seconds += processes * batches * decode_seconds(size, found.student, rows, gpu)
@@ -101,6 +101,11 @@ def training_seconds(job: TrainJob, size: Size, found: Lengths, processes: int, 
         taught = decode_seconds(size, found.teacher, job.teacher.batch_size, gpu)
         seconds += processes * waves * taught
     return seconds
+
+
+def update_seconds(flop: float, gpu: GPU) -> float:
+    """Return the time of forward and backward passes."""
+    return flop / (gpu.tflops * 1e12 * TRAIN_UTILIZATION)
 
 
 def decode_seconds(size: Size, length: float, concurrency: int, gpu: GPU) -> float:
