@@ -37,6 +37,7 @@ from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
 from thinktuning.grading.once import GradedOnce, graded_once
 from thinktuning.models.chat import continuation
+from thinktuning.models.generation import decoding, is_sharded
 from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
@@ -134,7 +135,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         return output | self.algorithm.loss_inputs(self.batch, output)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with self._timed("time_generation"):
+        with self._timed("time_generation"), self._open_rows_only():
             completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
         if len(completion_ids) == len(self.batch.rows):  # not a later turn, with tools
             self.batch.sampled(completion_ids, logprobs)
@@ -142,6 +143,18 @@ class ThinkTuningTrainer(GRPOTrainer):
                 self.algorithm.augment(self.batch)
                 return self.batch.completion_ids, self.batch.logprobs
         return completion_ids, logprobs
+
+    @contextmanager
+    def _open_rows_only(self) -> Iterator[None]:
+        """Sample by our decoding loop where transformers samples, unless `skip_padding` is off."""
+        elsewhere = self.use_vllm or self.use_transformers_continuous_batching
+        model = self.accelerator.unwrap_model(self.model_wrapped)
+        if elsewhere or not getattr(self.args, "skip_padding", False) or is_sharded(model):
+            yield
+            return
+        with decoding(model) as calls:
+            yield
+        require(bool(calls), "did not sample by the model's `generate`")
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
