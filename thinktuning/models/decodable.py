@@ -65,7 +65,7 @@ def check_inputs(input_ids: Tensor, generation_config: Any, model_kwargs: dict[s
     """Raise `UnsupportedError` for a call that `decode` cannot answer as transformers does."""
     mode = generation_config.get_generation_mode()
     if mode not in ("sample", "greedy_search"):
-        raise UnsupportedError(f"it is asked for {mode}")
+        raise UnsupportedError(f"it is asked for {mode.value}")
     if generation_config.return_dict_in_generate:
         raise UnsupportedError("it is asked for more than tokens")
     if other := sorted(
