@@ -60,7 +60,7 @@ def decoding(model: Any) -> Iterator[list[str]]:
     Yields:
         A list that gets an entry, the class's name, at each call of `generate`.
     """
-    inner = model.get_base_model() if is_peft_model(model) else model
+    inner = inner_model(model)
     calls: list[str] = []
 
     def replacement(*args: Any, **kwargs: Any) -> Any:
@@ -72,6 +72,11 @@ def decoding(model: Any) -> Iterator[list[str]]:
         yield calls
     finally:
         del inner.generate
+
+
+def inner_model(model: Any) -> Any:
+    """Return the transformers model of a PEFT model; any other model is returned as it is."""
+    return model.get_base_model() if is_peft_model(model) else model
 
 
 def is_sharded(model: Any, synced: bool | None = None) -> bool:

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from thinktuning.models.decodable import UnsupportedError, check_model
+from thinktuning.models.generation import inner_model
 
 
 class PrefixCache:
@@ -25,7 +26,7 @@ class PrefixCache:
     """
 
     def __init__(self, model: Any) -> None:
-        self.model = model.get_base_model() if is_peft_model(model) else model
+        self.model = inner_model(model)
         self.holds = takes_gaps(model)
         self.ids: list[int] = []
         self.cache: Any = None
@@ -74,10 +75,10 @@ def takes_gaps(model: Any) -> bool:
     Args:
         model: a transformers model, or a PEFT model.
     """
-    if is_peft_model(model):
-        if any(config.is_prompt_learning for config in model.peft_config.values()):
-            return False
-        model = model.get_base_model()
+    adapters = model.peft_config.values() if is_peft_model(model) else []
+    if any(adapter.is_prompt_learning for adapter in adapters):
+        return False
+    model = inner_model(model)
     try:
         check_model(model, model.device)
     except UnsupportedError:
