@@ -164,6 +164,19 @@ def test_rows_that_all_end_at_once_end_the_batch(widths):
     assert tokens.shape[1] == 7 and shapes == [(3, 6)]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", ["llama", "bfloat16", "absolute positions"])
+def test_on_a_gpu_a_seed_gives_what_multinomial_gives(name):
+    model = copy.deepcopy(tiny(name)).cuda()
+    inputs = {key: value.cuda() for key, value in batch(PROMPTS).items()}
+    config = GenerationConfig(**SAMPLED)
+    torch.manual_seed(0)
+    expected, state = model.generate(**inputs, generation_config=config), torch.cuda.get_rng_state()
+    torch.manual_seed(0)
+    assert torch.equal(generate(model, **inputs, generation_config=config), expected)
+    assert torch.equal(torch.cuda.get_rng_state(), state)
+
+
 def test_noise_is_that_of_multinomial():
     for shape in [(3, 7), (50, 20_000)]:
         torch.manual_seed(5)
