@@ -17,7 +17,9 @@ A run is the algorithm in its configuration only if the hooks run. Training ther
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
 does not read it afterwards.
 
-With `algorithm: {type: grpo}` this class equals stock TRL bit for bit.
+Its base class `SparingTrainer` computes TRL's log-probabilities without padding, and leaves out
+what cannot change a gradient. With `algorithm: {type: grpo}` the gradients are stock TRL's, to
+rounding; with `skip_padding=False` everything equals stock TRL bit for bit.
 """
 
 import time
@@ -30,7 +32,6 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from thinktuning.algorithms.batch import SUMMED, RolloutBatch
@@ -45,6 +46,7 @@ from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.sampling import differences, refuse_other_weights
+from thinktuning.trainer.sparing import SparingTrainer
 
 ELSEWHERE = (
     "GRPOTrainer did not sample by the model's `generate`, so rows that have ended may still be"
@@ -52,7 +54,7 @@ ELSEWHERE = (
 )
 
 
-class ThinkTuningTrainer(GRPOTrainer):
+class ThinkTuningTrainer(SparingTrainer):
     """GRPO with an algorithm's hooks.
 
     After each rollout batch, `rollouts` holds the `Rollout`s of all processes.
@@ -82,14 +84,13 @@ class ThinkTuningTrainer(GRPOTrainer):
                 prompt = load(self.args.teacher_prompt).select(self.args.teacher_behaviors)
             algorithm = config.build(teacher, prompt)
         algorithm.check(changed_options(self))
-        self.algorithm = algorithm
+        self.algorithm: Algorithm[Any] = algorithm
         if algorithm.augments:
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
         self.rollouts: list[Rollout] = []
         self._loss_inputs: LossInputs | None = None
-        self._micro_batch: dict[str, Any] | None = None
         self._sampled_at = -1  # the optimizer step whose weights sampled the rollouts
         self._differences: list[Tensor] = []
 
@@ -216,8 +217,11 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._micro_batch is not None:
-            self._compare_with_engine(logps, self._micro_batch)
+        if (batch := self._micro_batch) is not None:
+            if self._computed is not None:
+                mask = batch["completion_mask"] * self._computed[:, None]
+                batch = batch | {"completion_mask": mask}
+            self._compare_with_engine(logps, batch)
         if (inputs := self._loss_inputs) is not None:
             inputs.shape(logps, self.algorithm)
         return logps, *rest
