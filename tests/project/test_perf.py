@@ -1,16 +1,21 @@
 """The scripts of perf/ run, on their smallest inputs."""
 
 import json
+import os
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from browser import CHROMEDRIVER, CHROMIUM, MISSING
 from finished_study import JOB, write_results
 
 from thinktuning.io.files import write_jsonl
 from thinktuning.study.jobs import to_json
+from thinktuning.study.reading import load_study
 
 SCRIPTS = Path(__file__).parents[2] / "perf"
 
@@ -38,14 +43,67 @@ def test_starts(run, tmp_path):
     assert json.loads(written.read_text())["cpu_seconds"]["data"][0] > 0
 
 
-def test_overhead(run, likely_eos, tmp_path):
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_help(script):
+    """Needs neither a model nor results, so a mistake shows before an hour has passed."""
+    command = [sys.executable, str(SCRIPTS / script), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+
+
+@pytest.fixture
+def results(likely_eos, tmp_path):
+    """What the scripts read of a finished default study, with a tiny model."""
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "base").symlink_to(likely_eos)
-    (tmp_path / "data").mkdir()
+    shutil.copytree(likely_eos, tmp_path / "models" / "base")
     rows = [{"id": f"q{i}", "question": f"{i} + 1 =", "answer": str(i + 1)} for i in range(64)]
     write_jsonl(tmp_path / "data" / "train.jsonl", rows)
-    printed = run("overhead.py", "--results", tmp_path, "--steps", 1, "--turns", 1)
-    assert "median of 1: " in printed
+    for task in load_study(SCRIPTS.parent / "config.yaml").tasks:
+        write_jsonl(tmp_path / "data" / "eval" / f"{task}.jsonl", rows)
+    return tmp_path
+
+
+def in_process(script, *arguments):
+    """Run a script in a process of its own, on this checkout; return what it prints."""
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
+    command = [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_speed(results, tmp_path):
+    written = tmp_path / "speed.json"
+    printed = in_process("speed.py", "--quick", "--results", results, "--json", written)
+    parts = json.loads(written.read_text())["parts"]
+    assert set(parts) == {"toy", "smollm2", "gsm8k", "growth", "evaluation"}
+    for part in ("toy", "smollm2", "gsm8k"):
+        (stock,), (ours,), (taught,) = parts[part]["measured"].values()
+        for turn in (stock, ours, taught):
+            assert sum(turn["parts"].values()) == pytest.approx(turn["seconds"])
+            assert all(seconds >= 0 for seconds in turn["parts"].values())
+            assert turn["real_tokens"] > 0 and turn["update_positions"] > 0
+        assert stock["student_tokens"] == ours["student_tokens"] == taught["student_tokens"]
+        assert stock["teacher_tokens"] == 0 < taught["teacher_tokens"]
+        assert set(parts[part]["peak_mb"]) == {"stock", "ours", "thinktuning"}
+        assert f"### {part}: 1 turns of 1 rollout batches" in printed
+    answers = {name: run["answers"] for name, run in parts["evaluation"].items()}
+    assert answers == {"thinktuning": 3 * 2 * 4, "lm_eval": 3 * 2 * 4}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the CPU's part; with a GPU: perf/gpu.py")
+def test_gpu_on_a_cpu(results, tmp_path):
+    """Every check of every part runs; what it finds about this model is not of interest."""
+    in_process("gpu.py", "--output", tmp_path / "out", "--results", results, "--limit", 900)
+    for part in ("correctness", "doctor", "toy", "large", "generation"):
+        found = json.loads((tmp_path / "out" / f"{part}.json").read_text())
+        assert found["exit"] == 0 and "no GPU" in found["device"], found["log"]
+        assert found["checks"]
+        for name, check in found["checks"].items():
+            assert "error" not in check, (name, check)
+        assert all(c["ok"] for c in found["checks"].values()) or part == "toy", found["checks"]
 
 
 @pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=MISSING)
