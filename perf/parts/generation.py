@@ -12,13 +12,20 @@ def run(checks):
     """Run the part's checks, those that may take long last."""
     for kind in ("stock", "ours"):
         checks.run(f"{kind}, as in training", by_trainer, checks, kind)
-    checks.run("bfloat16 weights, transformers' loop", by_model, checks, {})
-    batching = {"use_transformers_continuous_batching": True}
-    checks.run("continuous batching", by_trainer, checks, "stock", **batching)
+    checks.run("bfloat16 weights, transformers' loop", by_model, checks)
     static = {"cache_implementation": "static"}
     if not checks.small:  # compiling takes a minute
-        checks.run("static cache, compiled", by_model, checks, static)
-    checks.run("static cache", by_model, checks, static | {"disable_compile": True})
+        checks.run("static cache, compiled", by_model, checks, compiled=True, **static)
+    checks.run("static cache", by_model, checks, **static, disable_compile=True)
+    # its cache stays allocated, and would fill the memory if nothing was said
+    cache = (
+        {"num_blocks": 16, "max_batch_tokens": 256} if checks.small else {"max_memory_percent": 0.3}
+    )
+    batching = {
+        "use_transformers_continuous_batching": True,
+        "transformers_continuous_batching_config": cache,
+    }
+    checks.run("continuous batching", by_trainer, checks, "stock", **batching)
 
 
 def by_trainer(checks, kind, **options):
@@ -43,7 +50,7 @@ def by_trainer(checks, kind, **options):
 
 
 @torch.no_grad()
-def by_model(checks, options):
+def by_model(checks, compiled=False, **options):
     """Time `generate` of a bfloat16 model; a compiled loop compiles in the first run."""
     setting = setting_of(checks)
     model, tokenizer = setting.load()
@@ -57,8 +64,7 @@ def by_model(checks, options):
         sampling = {"do_sample": True, "top_k": 0, "max_new_tokens": num_tokens}
         return model.generate(**inputs, **sampling, **options)[:, ids.size(1) :]
 
-    compiled = "cache_implementation" in options  # for the shapes of the whole budget
-    first, _ = timed(sample, budget if compiled else 4)
+    first, _ = timed(sample, budget if compiled else 4)  # it compiles for the budget's shapes
     seconds, completions = timed(sample, budget)
     lengths = (completions != tokenizer.pad_token_id).sum(1).tolist()
     return summary(first, seconds, lengths, checks)

@@ -202,7 +202,7 @@ def updates(checks, setting):
         inputs = [
             padded(b, w, trainer.accelerator.device) for b, w in zip(batches, widths, strict=True)
         ]
-        times = [seconds_of(trainer, inputs, widths) for _ in range(2 if checks.small else 4)]
+        times = [seconds_of(trainer, inputs, widths) for _ in range(2 if checks.small else 3)]
         found[name] = {
             "seconds": statistics.median(times[1:]),  # the first one compiles kernels
             "first, s": times[0],
@@ -246,7 +246,7 @@ def teacher(checks, setting, dtype):
     found = {"weights, GiB": sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30}
     for batch_size in (2, 8) if checks.small else (16, 64):
         speaker = LocalTeacher(
-            model, tokenizer, max_completion_length=8 if checks.small else 96, batch_size=batch_size
+            model, tokenizer, max_completion_length=8 if checks.small else 64, batch_size=batch_size
         )
         if checks.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
