@@ -272,7 +272,7 @@ def tests(checks):
         command += ["-n", str(min(8, os.cpu_count() or 1))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
     )
     counts = re.findall(r"(\d+) (passed|failed|error|skipped)", done.stdout[-400:])
     found = {kind: int(count) for count, kind in counts}
