@@ -68,7 +68,9 @@ class Stopwatch:
         if teacher := getattr(getattr(trainer, "algorithm", None), "teacher", None):
             self.watch(teacher, "generate", "teacher", whole=True)
         self.watch(model_class, "generate", "generation", whole=True)
-        self.watch(trainer, "_get_per_token_logps_and_entropies", "old_logps", whole=True)
+        for name in ("_get_per_token_logps_and_entropies", "_old_logps"):  # the latter is ours
+            if hasattr(trainer, name):
+                self.watch(trainer, name, "old_logps", whole=True)
         self.watch(trainer, "_compute_loss", "forward", whole=True)
         self.watch(trainer, "_prepare_inputs", "rest")
         self.watch(trainer, "training_step", "backward")
