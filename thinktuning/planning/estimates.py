@@ -247,11 +247,11 @@ def estimate_training(
 def estimate_evaluation(
     study: Study, method: str, size: Size, results: Path | None
 ) -> StageEstimate:
-    """Estimate a method's evaluation jobs, one per seed and task."""
+    """Estimate a method's evaluation jobs, one per seed."""
     seeds = len(study.evaluated_seeds(method))
     prompts, tokens = 0, 0.0
     hours: dict[str, list[float]] = {name: [] for name in GPUS}  # one per task
-    batch = study.evaluation.batch_size
+    batch = study.evaluation.expected_batch_size
     for task_name, task in study.tasks.items():
         answers = num_questions(task.data) * task.num_samples
         length = answer_length(study, method, task_name, results)
@@ -269,12 +269,12 @@ def estimate_evaluation(
     return StageEstimate(
         "evaluate",
         method,
-        seeds * len(study.tasks),
+        seeds,
         prompts=seeds * prompts,
         student_tokens=seeds * tokens,
         tflop=seeds * 2 * n * tokens / 1e12,
         gpu_hours={name: seeds * sum(tasks) for name, tasks in hours.items()},
-        longest_gpu_hours={name: max(tasks) for name, tasks in hours.items()},
+        longest_gpu_hours={name: sum(tasks) for name, tasks in hours.items()},
         gpu_memory_gb=(CUDA_MB * MIB + memory) / GIB,
         host_memory_mb=RUNTIME_MB + (4 * n if study.resources.evaluate.gpu else memory) / MIB,
         disk_gb=seeds * tokens * 6 / GIB,
