@@ -30,7 +30,7 @@ def test_counts_of_the_default_study(study):
     # 3 tasks x 300 questions x 4 answers, per seed
     assert evaluate["zero_shot"].prompts == 3600
     assert evaluate["grpo"].prompts == 3 * 3600
-    assert total(estimates).jobs == 1 + 6 + 24
+    assert total(estimates).jobs == 1 + 6 + 8
 
 
 def test_the_teachers_requests_follow_the_schedule(study):
