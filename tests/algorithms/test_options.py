@@ -105,6 +105,7 @@ def test_vanilla_grpo_trains_on_the_rollouts_of_a_function(tiny_model_dir, tmp_p
     settings = dict(rollout_func=scripted_rollouts)
     stock = build(tiny_model_dir, GRPOTrainer, tmp_path / "stock", **settings)
     stock.train()
+    settings["skip_padding"] = False
     ours = build(tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours", **settings)
     ours.train()
     pairs = zip(stock.model.parameters(), ours.model.parameters(), strict=True)
@@ -133,6 +134,7 @@ def test_vanilla_grpo_trains_on_rollouts_with_tools(with_tools, tmp_path, monkey
     for kind in (GRPOTrainer, ThinkTuningTrainer):
         turns = []
         settings = dict(tools=[add], max_completion_length=200, max_steps=2)
+        settings |= {"skip_padding": False} if kind is ThinkTuningTrainer else {}
         trainer = build(with_tools, kind, tmp_path / kind.__name__, **settings)
         trainer.train()
         assert turns == [16, callers]

@@ -15,7 +15,8 @@ from thinktuning.algorithms.feedback import parse_feedback
 from thinktuning.commands.evaluate import evaluate
 from thinktuning.commands.judge import parse
 from thinktuning.commands.train import train
-from thinktuning.commands.warmup import encode, make_documents, warm_up
+from thinktuning.commands.warmup import encode, warm_up
+from thinktuning.commands.worked_answers import worked_answers
 from thinktuning.data.config import PromptConfig
 from thinktuning.data.prompt import student_chat
 from thinktuning.io.errors import StudyError
@@ -66,14 +67,14 @@ ROWS = [
 def test_a_warm_up_trains_the_generation_prompt_the_reply_and_the_end(model_dir, options):
     """Also where the reply spells out an end of turn, and without a thinking block of its own."""
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
-    documents = make_documents(warmup_job(), ROWS)
+    documents = worked_answers(warmup_job(), ROWS)
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     rows = encode(documents, tokenizer, end, options)
     for document, row in zip(documents, rows, strict=True):
         asked = tokenizer.apply_chat_template(
-            document["prompt"], add_generation_prompt=True, tokenize=False, **options
+            document.chat, add_generation_prompt=True, tokenize=False, **options
         )
-        said = document["completion"][0]["content"]
+        said = document.reply
         assert asked.endswith(BLOCK) == bool(options)
         ids, mask = row["input_ids"], row["completion_mask"]
         start = mask.index(1)
@@ -85,9 +86,9 @@ def test_a_warm_up_trains_the_generation_prompt_the_reply_and_the_end(model_dir,
 
 def test_a_warmed_up_model_and_its_data_pass_through_all_stages(model_dir, training, tmp_path):
     resolve, _, data = training
-    write_jsonl(tmp_path / "worked.jsonl", ROWS)
+    write_jsonl(tmp_path / "worked/train.jsonl", ROWS)
     job = warmup_job(chat_template_kwargs=CLOSED)
-    warm_up(job, model_dir, tmp_path / "worked.jsonl", tmp_path / "base")
+    warm_up(job, model_dir, tmp_path / "worked", tmp_path / "base")
     run, evaluation = tmp_path / "run", tmp_path / "evaluation"
     job = resolve(max_steps=4).model_copy(update={"chat_template_kwargs": CLOSED})
     train(job, tmp_path / "base", data, run)
@@ -116,7 +117,7 @@ def test_variables_that_the_template_does_not_read_are_refused(model_dir, traini
     with pytest.raises(StudyError, match=message):
         evaluate(asked, plain, data, tmp_path / "evaluation")
     with pytest.raises(StudyError, match=message):
-        warm_up(warmup_job(chat_template_kwargs=CLOSED), plain, data, tmp_path / "base")
+        warm_up(warmup_job(chat_template_kwargs=CLOSED), plain, tmp_path, tmp_path / "base")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def test_what_uses_no_system_turn_runs(training, tutor, evaluation, gemma_like, 
         train(job, gemma_like, data, tmp_path / name)
         assert (tmp_path / name / "model/model.safetensors").exists()
     evaluate(evaluation, gemma_like, data, tmp_path / "evaluated")
-    warm_up(warmup_job(None, 0), gemma_like, data, tmp_path / "warm")
+    warm_up(warmup_job(None, 0), gemma_like, tmp_path, tmp_path / "warm")
 
 
 def test_what_uses_one_is_refused(training, evaluation, gemma_like, tmp_path):
@@ -88,8 +88,8 @@ def test_what_uses_one_is_refused(training, evaluation, gemma_like, tmp_path):
         lambda: train(other, model, data, out, gemma_like),
         lambda: train(polite, gemma_like, data, out),
         lambda: evaluate(asked, gemma_like, data, out),
-        lambda: warm_up(warmup_job(None, 0.5), gemma_like, data, out),
-        lambda: warm_up(warmup_job("Be kind.", 0), gemma_like, data, out),
+        lambda: warm_up(warmup_job(None, 0.5), gemma_like, tmp_path, out),
+        lambda: warm_up(warmup_job("Be kind.", 0), gemma_like, tmp_path, out),
         lambda: judge(judged, samples, data, out, gemma_like),
     ):
         with pytest.raises(StudyError, match="System role not supported; this job's chats"):

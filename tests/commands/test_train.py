@@ -158,16 +158,21 @@ class Interrupted(Exception):
     pass
 
 
-@pytest.mark.parametrize("interrupted_at", [4, 9])
+BY_TIME = {"save_steps": None, "save_minutes": 1e-6}
+
+
+@pytest.mark.parametrize(
+    ("saving", "interrupted_at", "checkpoint"), [({}, 4, 4), ({}, 9, 8), (BY_TIME, 7, 6)]
+)
 def test_an_interrupted_run_reproduces_the_uninterrupted_one(
-    training, tmp_path, monkeypatch, tutor, interrupted_at
+    training, tmp_path, monkeypatch, tutor, saving, interrupted_at, checkpoint
 ):
     from transformers import TrainerCallback
 
     import thinktuning.commands.train as stage
 
     resolve, model, data = training
-    job = resolve(teacher=tutor[0])
+    job = resolve(teacher=tutor[0], **saving)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train(job, model, data, whole)
     assert changed_weights(model, whole)
@@ -189,7 +194,6 @@ def test_an_interrupted_run_reproduces_the_uninterrupted_one(
         with pytest.raises(Interrupted):
             train(job, model, data, resumed)
     assert not (resumed / "model").exists(), "an interrupted run must not look finished"
-    checkpoint = max(interrupted_at // 4 * 4, 4)
     assert (resumed / "checkpoints" / f"checkpoint-{checkpoint}").exists()
     # an incomplete checkpoint, from a kill while saving, is ignored
     shutil.copytree(
@@ -206,24 +210,6 @@ def test_an_interrupted_run_reproduces_the_uninterrupted_one(
     assert untimed(resumed) == untimed(whole)
     rollouts = "rollouts.jsonl"
     assert (resumed / rollouts).read_text() == (whole / rollouts).read_text()
-
-
-def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path):
-    from thinktuning.commands.inputs import fingerprint
-    from thinktuning.commands.train import prepare_checkpoints
-
-    resolve, _, _ = training
-    directory = tmp_path / "checkpoints"
-    one = fingerprint(resolve(), {"model": "a", "data": "b"})
-    assert fingerprint(resolve(), {"model": "a", "data": "c"}) != one
-    other = fingerprint(resolve(learning_rate=1e-5), {"model": "a", "data": "b"})
-    assert prepare_checkpoints(directory, one) is None
-    saved = directory / "checkpoint-4"
-    saved.mkdir()
-    (saved / "trainer_state.json").write_text("{}")
-    assert prepare_checkpoints(directory, one) == str(saved)
-    assert prepare_checkpoints(directory, other) is None
-    assert not saved.exists()
 
 
 def test_several_gpus_in_one_process_are_refused(training, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from thinktuning.algorithms.feedback import parse_feedback
-from thinktuning.commands.warmup import make_documents, warm_up
+from thinktuning.commands.warmup import warm_up
+from thinktuning.commands.worked_answers import worked_answers
 from thinktuning.data.config import JsonlConfig, PromptConfig, ReasoningGymConfig
 from thinktuning.data.sources import load_rows
 from thinktuning.io.errors import StudyError
@@ -32,23 +33,23 @@ def warmup_job(tutor_share=0.0, **settings):
 
 
 def test_student_documents_have_the_solution_and_a_box():
-    documents = make_documents(warmup_job(), ROWS)
+    documents = worked_answers(warmup_job(), ROWS)
     assert len(documents) == 40
-    found = {doc["prompt"][-1]["content"]: doc["completion"][0]["content"] for doc in documents}
+    found = {doc.chat[-1]["content"]: doc.reply for doc in documents}
     assert found["7 + 1 = Think."] == "7+1=8\nThe answer is \\boxed{8}."
-    without = make_documents(warmup_job(), [{"id": "q", "question": "1 + 1 =", "answer": "2"}])
-    assert without[0]["completion"][0]["content"] == "The answer is \\boxed{2}."
-    assert make_documents(warmup_job(), ROWS) == documents
-    assert make_documents(warmup_job(seed=1), ROWS) != documents
+    without = worked_answers(warmup_job(), [{"id": "q", "question": "1 + 1 =", "answer": "2"}])
+    assert without[0].reply == "The answer is \\boxed{2}."
+    assert worked_answers(warmup_job(), ROWS) == documents
+    assert worked_answers(warmup_job(seed=1), ROWS) != documents
 
 
 def test_tutor_documents_judge_right_and_wrong_answers():
-    documents = make_documents(warmup_job(tutor_share=1.0), ROWS)
+    documents = worked_answers(warmup_job(tutor_share=1.0), ROWS)
     verdicts = []
     for doc in documents:
-        system, asked = doc["prompt"]
+        system, asked = doc.chat
         assert system["content"] == "You are a tutor."
-        feedback = parse_feedback(doc["completion"][0]["content"])
+        feedback = parse_feedback(doc.reply)
         question = asked["content"].split("Question:\n")[1].split(" + 1 =")[0]
         shown = asked["content"].rsplit("\\boxed{", 1)[1].split("}")[0]
         right = str(int(question) + 1)
@@ -79,23 +80,22 @@ def test_worked_solutions_of_the_sources(tmp_path):
 
 
 def test_the_warmed_up_model_has_learned_the_format(likely_eos, tmp_path):
-    data = tmp_path / "train.jsonl"
-    write_jsonl(data, ROWS)
+    write_jsonl(tmp_path / "train.jsonl", ROWS)
     warm_up(
         warmup_job(max_steps=60, batch_size=8, learning_rate=5e-3),
         likely_eos,
-        data,
+        tmp_path,
         tmp_path / "base",
     )
     assert not list(tmp_path.glob(".base*"))
-    assert list(read_jsonl(data)) == ROWS
+    assert list(read_jsonl(tmp_path / "train.jsonl")) == ROWS
 
-    (document,) = make_documents(warmup_job(), ROWS[:1])
+    (document,) = worked_answers(warmup_job(), ROWS[:1])
     tokenizer = AutoTokenizer.from_pretrained(likely_eos)
     prompt = tokenizer.apply_chat_template(
-        document["prompt"], add_generation_prompt=True, return_dict=False
+        document.chat, add_generation_prompt=True, return_dict=False
     )
-    reply = tokenizer.encode(document["completion"][0]["content"], add_special_tokens=False)
+    reply = tokenizer.encode(document.reply, add_special_tokens=False)
 
     def loss(directory):
         model = AutoModelForCausalLM.from_pretrained(directory, dtype="float32")
@@ -108,18 +108,16 @@ def test_the_warmed_up_model_has_learned_the_format(likely_eos, tmp_path):
 
 
 def test_documents_over_max_length_are_refused(likely_eos, tmp_path):
-    data = tmp_path / "train.jsonl"
-    write_jsonl(data, ROWS)
+    write_jsonl(tmp_path / "train.jsonl", ROWS)
     with pytest.raises(StudyError, match=r"no worked answer fits warmup\.max_length = 8 tokens"):
-        warm_up(warmup_job(max_length=8), likely_eos, data, tmp_path / "base")
+        warm_up(warmup_job(max_length=8), likely_eos, tmp_path, tmp_path / "base")
     assert not (tmp_path / "base").exists()
 
 
 def test_a_model_that_changes_in_saving_is_refused(tiny_model_dir, tmp_path, monkeypatch):
     from trl import SFTTrainer
 
-    data = tmp_path / "train.jsonl"
-    write_jsonl(data, ROWS)
+    write_jsonl(tmp_path / "train.jsonl", ROWS)
     save = SFTTrainer.save_model
 
     def lossy(trainer, *args):
@@ -129,8 +127,8 @@ def test_a_model_that_changes_in_saving_is_refused(tiny_model_dir, tmp_path, mon
 
     monkeypatch.setattr(SFTTrainer, "save_model", lossy)
     with pytest.raises(StudyError, match="is not the model that was trained"):
-        warm_up(warmup_job(bf16=True), tiny_model_dir, data, tmp_path / "warm")
+        warm_up(warmup_job(bf16=True), tiny_model_dir, tmp_path, tmp_path / "warm")
     assert not (tmp_path / "warm").exists()
     monkeypatch.setattr(SFTTrainer, "save_model", save)
-    warm_up(warmup_job(bf16=True), tiny_model_dir, data, tmp_path / "warm")
+    warm_up(warmup_job(bf16=True), tiny_model_dir, tmp_path, tmp_path / "warm")
     assert (tmp_path / "warm/model.safetensors").exists()

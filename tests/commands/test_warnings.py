@@ -47,7 +47,7 @@ def test_checkpointing_is_what_the_study_says(training, tmp_path, seen, checkpoi
 
 
 def test_the_warm_up_warns_of_nothing(training, tmp_path, seen):
-    _, model, data = training
+    _, model, _ = training
     spec = WarmupConfig(max_steps=2, learning_rate=1e-3, batch_size=2, max_length=400, bf16=True)
     job = WarmupJob(
         answer_kind="number",
@@ -56,7 +56,7 @@ def test_the_warm_up_warns_of_nothing(training, tmp_path, seen):
         behaviors=None,
         warmup=spec,
     )
-    warm_up(job, model, data, tmp_path / "warm")
+    warm_up(job, model, tmp_path, tmp_path / "warm")
     assert [str(warning.message) for warning in seen] == []
 
 

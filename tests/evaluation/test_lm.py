@@ -2,9 +2,11 @@
 
 import importlib.util
 import shutil
+from functools import wraps
 from pathlib import Path
 
 import pytest
+import torch
 from evaluate_job import evaluation
 from pydantic import ValidationError
 from transformers import AutoTokenizer
@@ -14,6 +16,8 @@ from thinktuning.data.prompt import student_chat
 from thinktuning.evaluation.config import EvaluationConfig
 from thinktuning.evaluation.lm import recording_model
 from thinktuning.io.errors import StudyError
+from thinktuning.models import generation
+from thinktuning.models.decodable import UnsupportedError
 
 
 def test_only_the_chat_template_writes_special_tokens(tiny_model_dir, tmp_path):
@@ -34,6 +38,39 @@ def test_only_the_chat_template_writes_special_tokens(tiny_model_dir, tmp_path):
     assert lm.prompt_ids == {
         rendered: tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
     }
+
+
+def test_samples_of_a_question_are_prefilled_once_and_answers_are_transformers(
+    likely_eos, monkeypatch
+):
+    lm = recording_model(likely_eos, evaluation())
+    prompts = [[20, 21], [30, 31, 32, 33]] * 4
+    shapes = []
+    forward = lm.model.forward
+    monkeypatch.setattr(
+        lm.model,
+        "forward",
+        wraps(forward)(
+            lambda **inputs: shapes.append(inputs["input_ids"].shape) or forward(**inputs)
+        ),
+    )
+
+    def answers():
+        shapes.clear()
+        torch.manual_seed(0)
+        how = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_gen_toks": 16, "until": []}
+        return lm.complete(prompts, how)
+
+    found = answers()
+    assert shapes[0] == (2, 4) and shapes[-1][0] < len(prompts)
+    assert len({answer.num_tokens for answer in found}) > 1
+
+    def refuse(*_, **__):
+        raise UnsupportedError("for this test")
+
+    monkeypatch.setattr(generation, "decode", refuse)
+    assert answers() == found
+    assert shapes[0] == (8, 4) and shapes[-1][0] == len(prompts)
 
 
 def test_vllm_that_is_not_installed_is_refused(tiny_model_dir):

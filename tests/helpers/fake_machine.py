@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from thinktuning.planning import doctor
-from thinktuning.planning.estimates import GIB
+from thinktuning.planning.costs import GIB
 
 
 def fake_gpus(

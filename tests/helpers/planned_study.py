@@ -7,7 +7,8 @@ import yaml
 from transformers import LlamaConfig
 
 from thinktuning.io.files import write_jsonl
-from thinktuning.planning.estimates import METRICS, StageEstimate
+from thinktuning.planning.estimates import StageEstimate
+from thinktuning.planning.pilot import METRICS
 from thinktuning.study.reading import parse_study
 from thinktuning.study.study import Study
 
@@ -21,6 +22,7 @@ LLAMA_3B = {  # config.json of meta-llama/Llama-3.2-3B-Instruct
     "num_key_value_heads": 8,
     "head_dim": 128,
     "tie_word_embeddings": True,
+    "dtype": "bfloat16",
 }
 LLAMA_3B_PARAMETERS = 3_212_749_824  # as published
 

@@ -34,12 +34,12 @@ def planned(directory: Path, *arguments: str) -> dict[str, int]:
     return {rule: int(n) for rule, n in map(str.split, table[1].splitlines())} if table else {}
 
 
-def stand_in(directory: Path, study: str) -> None:
+def stand_in(directory: Path, study: str, *optional: str) -> None:
     """Write a study's resolved jobs, and stand-ins for all other outputs, as after a whole run.
 
-    What is planned depends only on their times.
+    What is planned depends only on their times. `optional` names stages that few studies have.
     """
-    stages = ("data", "exemplars", "model", "train", "evaluate", "judge", "compare")
+    stages = ("data", "exemplars", "model", "train", "evaluate", "judge", "compare", *optional)
     until = [f"resolve_{stage}" for stage in stages]
     written = snakemake(directory, "--cores", "1", "--configfile", study, "--until", *until)
     assert written.returncode == 0, written.stderr

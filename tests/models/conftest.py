@@ -8,7 +8,7 @@ from thinktuning.models import documents, organism
 
 @pytest.fixture(scope="session")
 def docs():
-    return documents.documents(SPEC, 10_000, NONE, TUTOR)
+    return documents.documents(SPEC, SPEC.seed, 10_000, NONE, TUTOR)
 
 
 @pytest.fixture(scope="session")

@@ -120,13 +120,13 @@ def test_no_document_contains_an_excluded_question(docs):
     excluded = frozenset(
         question.partition("\n\nResponse:")[0] for question in questions(docs[::9])
     )
-    kept = documents.documents(SPEC, len(docs), excluded, TUTOR)
+    kept = documents.documents(SPEC, SPEC.seed, len(docs), excluded, TUTOR)
     assert 0 < len(kept) < len(docs)
     assert not excluded & {question.partition("\n\nResponse:")[0] for question in questions(kept)}
 
 
 def test_the_same_seed_makes_the_same_documents(docs):
-    assert documents.documents(SPEC, 10_000, NONE, TUTOR) == docs
-    other = documents.documents(SPEC.model_copy(update={"seed": 1}), 10_000, NONE, TUTOR)
+    assert documents.documents(SPEC, SPEC.seed, 10_000, NONE, TUTOR) == docs
+    other = documents.documents(SPEC, 1, 10_000, NONE, TUTOR)
     same = sum(a == b for a, b in zip(docs, other, strict=True))
     assert same < 500

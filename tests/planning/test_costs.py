@@ -10,7 +10,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinktuning.io.errors import StudyError
 from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
-from thinktuning.planning.costs import GPUS, Size, activations, decode_seconds, model_size
+from thinktuning.planning.costs import GPUS, Size, activations, model_size
+from thinktuning.planning.work import decode_seconds
 
 
 def test_a_models_size_comes_from_its_configuration(tmp_path):

@@ -8,7 +8,8 @@ from planned_study import LLAMA_3B_PARAMETERS, ROOT, of_stage, write_llama_3b
 from thinktuning.data.config import JsonlConfig
 from thinktuning.io.errors import StudyError
 from thinktuning.planning.costs import GPUS
-from thinktuning.planning.estimates import RUNTIME_MB, estimate_study, num_asked, num_questions
+from thinktuning.planning.estimates import RUNTIME_MB, estimate_study, num_questions
+from thinktuning.planning.pilot import num_asked
 from thinktuning.planning.plan import resources_block, total
 from thinktuning.study.reading import load_study, parse_study
 
@@ -30,7 +31,7 @@ def test_counts_of_the_default_study(study):
     # 3 tasks x 300 questions x 4 answers, per seed
     assert evaluate["zero_shot"].prompts == 3600
     assert evaluate["grpo"].prompts == 3 * 3600
-    assert total(estimates).jobs == 1 + 6 + 8
+    assert total(estimates).jobs == 1 + 6 + 8  # an evaluation job asks all tasks
 
 
 def test_the_teachers_requests_follow_the_schedule(study):
@@ -47,9 +48,11 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     one = of_stage(estimate_study(parse_study(values, "test")), "train")["grpo"]
     # weights, gradients and AdamW in float32, weights in bfloat16, and working memory
     assert one.gpu_memory_gb > 18 * 3.2127e9 / 2**30
-    # per parameter and token, 2 + 8 FLOPs and 2 for the old log-probabilities
-    tokens = 3 * 50 * 192 * (64 + 64)
-    assert one.tflop == pytest.approx(12 * 3.2127e9 * tokens / 1e12, rel=1e-3)
+    # per parameter and token of the update 8 FLOPs, and 2 for the old log-probabilities of one of
+    # two optimizer steps; 2 to sample 64 tokens for each rollout, and to read each prompt
+    updated, sampled = 192 * (64 + 64), 192 * 64 + 24 * 64
+    flop = 3 * 50 * (9 * updated + 2 * sampled) * 3.2127e9
+    assert one.tflop == pytest.approx(flop / 1e12, rel=1e-3)
     assert one.gpu_hours["H100"] < one.gpu_hours["A100"] < one.gpu_hours["RTX4090"]
 
     values["resources"]["train"] |= {"gpu": 4, "distributed": "fsdp2"}
@@ -60,9 +63,9 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     assert one.gpu_memory_gb - sharded.gpu_memory_gb == pytest.approx(
         0.75 * 18 * 3.2127e9 / 2**30, rel=0.01
     )
-    # each process loads 4 bytes per parameter; one gathers weights and moments for a checkpoint
+    # each process loads 4 bytes per parameter; one gathers the weights to save the model
     assert sharded.host_memory_mb == pytest.approx(
-        4 * RUNTIME_MB + (4 * 4 + 12) * 3.2127e9 / 2**20, rel=0.01
+        4 * RUNTIME_MB + (4 * 4 + 4) * 3.2127e9 / 2**20, rel=0.01
     )
     block = resources_block(four, estimates, "A100")
     assert "gpu: 4, distributed: fsdp2}" in block
@@ -75,11 +78,24 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     assert on_nodes.student_tokens == sharded.student_tokens
     assert on_nodes.gpu_memory_gb == sharded.gpu_memory_gb
     assert on_nodes.host_memory_mb == pytest.approx(
-        2 * RUNTIME_MB + (2 * 4 + 12) * 3.2127e9 / 2**20, rel=0.01
+        2 * RUNTIME_MB + (2 * 4 + 4) * 3.2127e9 / 2**20, rel=0.01
     )
     runtime = re.search(r"train: .* runtime: (\d+)", block)[1]
     block = resources_block(two_nodes, estimates, "A100")
     assert f"runtime: {runtime}, gpu: 2, nodes: 2, distributed: fsdp2}}" in block
+
+
+def test_a_warm_up_takes_time_and_memory(study, tmp_path):
+    values = study.model_dump() | {"model": write_llama_3b(tmp_path)}
+    plain, *_ = estimate_study(parse_study(values, "test"))
+    assert (plain.jobs, plain.tflop, plain.gpu_hours) == (1, 0, {})
+    values["warmup"] = {"max_steps": 7, "learning_rate": 1e-5, "batch_size": 5, "max_length": 90}
+    warm, *_, last = estimate_study(parse_study(values, "test"))
+    assert (warm.jobs, warm.prompts) == (2, 7 * 5)
+    assert warm.tflop == pytest.approx(6 * 3.2127e9 * 7 * 5 * 90 / 1e12, rel=1e-3)
+    assert warm.gpu_hours["A100"] == pytest.approx(warm.tflop / (0.35 * 312) / 3600)
+    assert warm.host_memory_mb > plain.host_memory_mb and warm.disk_gb == plain.disk_gb
+    assert total([warm, last]).gpu_hours["A100"] > last.gpu_hours["A100"]
 
 
 @pytest.mark.parametrize("name", ["llama3", "qwen"])
@@ -98,12 +114,8 @@ def test_the_studies_for_gpus_fit(name, tmp_path):
     answers += 198 * 10 * ("gpqa_diamond" in study.tasks)
     assert evaluate["zero_shot"].prompts == answers
     assert max(estimate.gpu_memory_gb for estimate in estimates) < 80
-    # three seeds at once, each with two checkpoints of 16 bytes per weight
-    assert train["grpo"].disk_gb == pytest.approx(3 * 2 * 16 * LLAMA_3B_PARAMETERS / 2**30)
-    for stage, found in (("train", train), ("evaluate", evaluate)):
-        given = getattr(study.resources, stage)
-        longest = max(estimate.longest_gpu_hours["A100"] for estimate in found.values())
-        assert given.runtime > 60 * longest / given.gpu
+    # three seeds at once, each with two checkpoints of 12 bytes per weight
+    assert train["grpo"].disk_gb == pytest.approx(3 * 2 * 12 * LLAMA_3B_PARAMETERS / 2**30)
 
 
 # --- mistakes -------------------------------------------------------------------------------------

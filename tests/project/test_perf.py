@@ -1,5 +1,6 @@
 """The scripts of perf/ run, on their smallest inputs."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ def run(monkeypatch, capsys):
 
 def test_grader(run):
     assert "ratio: " in run("grader.py", "--answers", 10, "--rounds", 1, "--hostile", 4)
+
+
+def test_starts(run, tmp_path):
+    written = tmp_path / "seconds.json"
+    printed = run("starts.py", "--only", "data", "validate", "--repeats", 1, "--json", written)
+    assert [line.split()[0] for line in printed.splitlines()] == ["data", "validate"]
+    assert json.loads(written.read_text())["cpu_seconds"]["data"][0] > 0
 
 
 def test_overhead(run, likely_eos, tmp_path):

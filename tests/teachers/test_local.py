@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from thinktuning.models.chat import encode_chats, eos_ids, first_end, generate_ids
-from thinktuning.teachers.local import LocalTeacher, SelfTeacher
+from thinktuning.models.prefix import PrefixCache
+from thinktuning.teachers.local import LocalTeacher, SelfTeacher, frozen_copy
 
 QUESTIONS = ["Why?", "4 - 1 - 7 =", "A long question, so that others are padded.", "Hm", "abc"]
 CHATS = [[{"role": "user", "content": question}] for question in QUESTIONS]
@@ -159,6 +160,62 @@ def with_adapter(model, trained):
     return student
 
 
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_copy_is_in_the_dtype_that_the_base_is_stored_in(lively, tmp_path, stored, tied):
+    base = AutoModelForCausalLM.from_pretrained(lively, dtype=stored)
+    if not tied:
+        base.config.tie_word_embeddings = False
+        base.lm_head.weight = torch.nn.Parameter(base.lm_head.weight.detach().clone())
+    base.save_pretrained(tmp_path)
+    expected = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto").state_dict()
+    student = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="float32")  # as it is trained
+    copied = frozen_copy(student)
+    assert str(copied.dtype) == str(copied.config.dtype) == f"torch.{stored}"
+    assert all(torch.equal(w, expected[name]) for name, w in copied.state_dict().items())
+    assert (copied.lm_head.weight is copied.model.embed_tokens.weight) == tied
+    assert student.dtype == student.config.dtype == torch.float32
+    own = {w.data_ptr() for w in student.parameters()}
+    assert not own & {w.data_ptr() for w in copied.parameters()}
+    frequencies = copied.model.rotary_emb.inv_freq  # no weight: computed in float32
+    assert torch.equal(frequencies, student.model.rotary_emb.inv_freq)
+    trained = student.train()
+    shift(trained, 1e-3)  # in no half precision any more
+    assert frozen_copy(trained).dtype == torch.float32
+
+
+def test_exemplars_are_computed_once(model, tokenizer, monkeypatch):
+    monkeypatch.setattr(model.generation_config, "eos_token_id", list(range(32, 64)))
+    shown = [{"role": "system", "content": "Exemplars, which all chats begin with."}]
+    chats = [shown + chat for chat in CHATS]
+    teacher = LocalTeacher(model, tokenizer, max_completion_length=BUDGET, batch_size=2)
+    widths = []
+    hook = model.register_forward_pre_hook(
+        lambda module, args, kwargs: widths.append(tuple(kwargs["input_ids"].shape)),
+        with_kwargs=True,
+    )
+    replies = teacher.generate(chats)
+    shared = len(teacher.prefix.ids)
+    assert shared > len(shown[0]["content"])
+    prefilled = [width for width in widths if width[1] > 1]
+    assert prefilled[0] == (1, shared) and len(prefilled) == 4
+    lengths = [len(ids) - shared for ids in encode_chats(chats, tokenizer)]
+    assert prefilled[1][1] == max(lengths)
+    widths.clear()
+    assert teacher.generate(chats) == replies
+    assert [width for width in widths if width[1] > 1] == prefilled[1:]
+    hook.remove()
+    one_by_one = []
+    for chat in chats:
+        alone = LocalTeacher(model, tokenizer, max_completion_length=BUDGET)
+        alone.prefix = PrefixCache(model)
+        alone.prefix.holds = False
+        one_by_one += alone.generate([chat])
+    assert replies == one_by_one and any(replies)
+    teacher.close()
+    assert teacher.prefix is None
+
+
 @pytest.mark.parametrize("kind", ["full", "new adapter", "trained adapter"])
 def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, kind):
     student = {
@@ -192,6 +249,8 @@ def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, k
         for ids in at_the_start
     ]
     assert teacher.generate(CHATS) == expected and any(expected)
+    assert teacher.prefix.ids  # computed with the initial weights too, and kept
+    assert teacher.generate(CHATS) == expected
 
     # and the student is unchanged
     assert student.training

@@ -34,7 +34,9 @@ def order(trainer, epoch):
 
 def test_by_default_the_order_is_stock_trls(tiny_model_dir, tmp_path):
     stock, of_stock = asked_in_training(tiny_model_dir, GRPOTrainer, tmp_path / "stock")
-    ours, of_ours = asked_in_training(tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours")
+    ours, of_ours = asked_in_training(
+        tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours", skip_padding=False
+    )
     assert of_stock == of_ours
     pairs = zip(stock.model.parameters(), ours.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

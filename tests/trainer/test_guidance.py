@@ -112,8 +112,8 @@ def test_the_self_teacher_keeps_the_initial_weights(lively, tmp_path, tuning, mo
 
     said = []
 
-    def watched(*args):
-        completions = generate_ids(*args)
+    def watched(*args, **kwargs):
+        completions = generate_ids(*args, **kwargs)
         assert generate_ids(*args) == completions
         said.append((args[2], completions))
         return completions

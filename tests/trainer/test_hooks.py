@@ -27,8 +27,8 @@ def gets_advantages_early(self, model, inputs, original):
 
 
 def reads_old_log_probabilities_early(self, model, inputs, original):
-    assert "old_per_token_logps" in inputs
-    inputs["old_per_token_logps"].sum()
+    if "old_per_token_logps" in inputs:  # not in the first step after sampling
+        inputs["old_per_token_logps"].sum()
     return original(self, model, inputs)
 
 
@@ -89,7 +89,7 @@ def test_training_stops_if_trl_breaks_a_hook(
         teacher=ScriptedTeacher(),
         algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
         max_completion_length=40,
-        max_steps=1,
+        max_steps=2,
     )
     monkeypatch.setattr(GRPOTrainer, method, lambda *a, **kw: changed(*a, original=original, **kw))
     with pytest.raises(RuntimeError, match=rf"^trl [\d.]+: GRPOTrainer {problem}"):

@@ -18,7 +18,8 @@ from thinktuning.trainer.trainer import ThinkTuningTrainer
 def test_vanilla_grpo_equals_stock_trl_bit_for_bit(tiny_model_dir, tmp_path, algorithm):
     stock = build(tiny_model_dir, GRPOTrainer, tmp_path / "stock")
     stock.train()
-    ours = build(tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours", algorithm=algorithm)
+    padded = {"algorithm": algorithm, "skip_padding": False}
+    ours = build(tiny_model_dir, ThinkTuningTrainer, tmp_path / "ours", **padded)
     ours.train()
     pairs = zip(stock.model.parameters(), ours.model.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

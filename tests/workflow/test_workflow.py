@@ -58,19 +58,6 @@ def test_a_toy_model_is_a_job_and_other_models_are_fetched_locally(
     assert "model" in local.split() and "organism" not in local.split()
 
 
-def test_a_warm_up_makes_the_base_from_the_raw_model(tmp_path: Path, small: dict[str, Any]) -> None:
-    small["model"] = {"source": "path", "path": "model"}
-    small["warmup"] = {"max_steps": 10, "learning_rate": 1e-4, "batch_size": 4, "max_length": 100}
-    study = write_study(tmp_path, small)
-    found = planned(tmp_path, "--configfile", study)
-    assert (found["model"], found["resolve_warmup"], found["warmup"]) == (1, 1, 1)
-    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
-    assert "--output results/models/raw" in done.stdout
-    assert "--model results/models/raw --data results/data/train.jsonl" in done.stdout
-    del small["warmup"]
-    assert "warmup" not in planned(tmp_path, "--configfile", write_study(tmp_path, small))
-
-
 def test_a_change_reruns_what_depends_on_it(tmp_path: Path, small: dict[str, Any]) -> None:
     study = write_study(tmp_path, small)
     stand_in(tmp_path, study)

@@ -1,7 +1,7 @@
 """GRPO (Shao et al. 2024, arXiv 2402.03300) as in TRL: the algorithm without hooks.
 
-The baseline is every other algorithm without its hooks; the trainer then equals stock
-`trl.GRPOTrainer` bit for bit.
+The baseline is every other algorithm without its hooks; the trainer then has the gradients of stock
+`trl.GRPOTrainer`, and with `skip_padding=False` equals it bit for bit.
 """
 
 from typing import Literal

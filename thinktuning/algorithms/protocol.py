@@ -71,6 +71,16 @@ class Algorithm(Generic[C]):
         """Whether this algorithm may have a loss of its own, which need not use the advantages."""
         return type(self).loss is not Algorithm.loss
 
+    @property
+    def separable(self) -> bool:
+        """Whether a completion's loss needs no other completion, and is 0 if its advantage is 0.
+
+        The trainer then leaves completions with advantage 0 out, and may train the completions of
+        an optimizer step in other micro-batches. Only the algorithm knows what its hooks in the
+        loss do, so one that has some must say so.
+        """
+        return not self.changes_loss
+
     def check(self, options: Mapping[str, Any]) -> None:
         """Refuse TRL options under which the hooks would not compute this algorithm.
 

@@ -35,6 +35,11 @@ class ThinkTuningAlgorithmConfig(GuidedConfig):
 class ThinkTuning(Guided[ThinkTuningAlgorithmConfig]):
     """Spliced feedback, with advantage-aware shaping of the guided tokens."""
 
+    @property
+    def separable(self) -> bool:
+        """True: shaping multiplies each advantage by a finite weight of its own token."""
+        return True
+
     def shape(self, logps: "Tensor", inputs: Mapping[str, "Tensor"]) -> "dict[str, Tensor]":
         """Give guided tokens the shaped advantage and the ratio 1.
 

@@ -9,7 +9,6 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 
 def avg_at_k(correct_N_K: ArrayLike) -> NDArray[np.float64]:
@@ -23,13 +22,17 @@ def pass_at_k(correct_N_K: ArrayLike, k: int) -> NDArray[np.float64]:
 
         pass@k = 1 - C(K-c, k) / C(K, k)
 
-    which is one minus the hypergeometric probability that none of k drawn samples is correct.
+    which is one minus the probability that none of k drawn samples is correct:
+
+        C(K-c, k) / C(K, k) = prod_{i<k} (K-c-i) / (K-i)
     """
     correct = finite(correct_N_K, ndim=2)
     num_samples = correct.shape[1]
     if not 1 <= k <= num_samples:
         raise ValueError(f"pass@{k} needs k between 1 and the {num_samples} samples per question")
-    none_correct: NDArray[np.float64] = stats.hypergeom.pmf(0, num_samples, correct.sum(axis=1), k)
+    drawn = np.arange(k)
+    wrong = np.maximum(num_samples - correct.sum(axis=1)[:, None] - drawn, 0)
+    none_correct: NDArray[np.float64] = np.prod(wrong / (num_samples - drawn), axis=1)
     return 1 - none_correct
 
 

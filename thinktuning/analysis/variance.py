@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from thinktuning.analysis.scores import finite
 
@@ -55,7 +55,7 @@ class Mean:
         if self.value == 0:
             return 1.0
         if self.seed_variance == 0:
-            return float(2 * stats.t.sf(abs(self.value) / self.se, self.num_questions - 1))
+            return float(2 * special.stdtr(self.num_questions - 1, -abs(self.value) / self.se))
         most = 1 - 1e-12
         if self.half_width(most) < abs(self.value):
             return 0.0
@@ -82,7 +82,7 @@ class Mean:
 
 def t_quantile(confidence: float, df: float) -> float:
     """Return the quantile of t that a two-sided interval uses."""
-    return float(stats.t.ppf((1 + confidence) / 2, df))
+    return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
 def mean_of_tasks(tasks: Sequence[Scores]) -> Mean:

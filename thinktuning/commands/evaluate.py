@@ -32,6 +32,7 @@ from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256, write_jsonl, write_text_atomic
 from thinktuning.io.kept import forget, keep, recover
+from thinktuning.io.modules import load_modules
 from thinktuning.models.checks import check, required
 from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import EvaluateJob
@@ -115,8 +116,16 @@ def is_valid(directory: Path, made_from: str) -> bool:
     return complete and isinstance(results, dict) and results.get("fingerprint") == made_from
 
 
+def load_libraries() -> None:
+    """Import what an evaluation needs, and a job that keeps all results does not."""
+    load_modules("transformers.modeling_utils", "lm_eval.evaluator", "lm_eval.models.huggingface")
+
+
 def make(tasks: Sequence[Missing], model_dir: Path) -> None:
     """Load the model, evaluate it on each task, and write its results."""
+    load_libraries()
+    import torch
+
     job = tasks[0].job
     check(
         model_dir,
@@ -124,9 +133,6 @@ def make(tasks: Sequence[Missing], model_dir: Path) -> None:
         system=any(one.job.prompt.system for one in tasks),
         template_kwargs=job.chat_template_kwargs,
     )
-
-    import lm_eval  # noqa: F401  # before the clock starts
-    import torch
 
     started = time.perf_counter()  # the first task's time includes loading the model
     lm = recording_model(model_dir, job.evaluation, job.chat_template_kwargs)

@@ -16,6 +16,7 @@ saves it as bfloat16, half the size of float32 and, for SmolLM2, within 6e-5 nat
 import importlib.metadata
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,7 @@ def materialize(model: Model, data_dir: Path, output: Path) -> None:
         check(partial, label(model))
         keep_turn_ends(partial)
         made |= fix_date(partial, label(model))
-        weights = {path.name: files.sha256(path) for path in sorted(partial.glob("*.safetensors"))}
-        versions = {name: importlib.metadata.version(name) for name in VERSIONS}
-        provenance = {"source": model.model_dump(), **made, "versions": versions, "sha256": weights}
-        files.write_text_atomic(
-            partial / "provenance.json", json.dumps(provenance, indent=2) + "\n"
-        )
+        write_provenance(partial, {"source": model.model_dump(), **made}, VERSIONS)
         if output.exists():
             output.rename(old)
         partial.rename(output)
@@ -80,6 +76,22 @@ def build(model: Model, data_dir: Path, output: Path, partial: Path) -> dict[str
     made = organism.build(model, evaluation_questions(data_dir), tutor, partial)
     measured = skills.measure(made.model, made.tokenizer, made.probe, tutor)
     return {"measured": {"final_loss": made.final_loss} | measured}
+
+
+def write_provenance(
+    directory: Path, made: Mapping[str, Any], distributions: Sequence[str]
+) -> None:
+    """Write a model's provenance.json: how it was made, by what versions, and its weights' hashes.
+
+    Args:
+        directory: the model.
+        made: how it was made.
+        distributions: the installed packages whose versions to record.
+    """
+    versions = {name: importlib.metadata.version(name) for name in distributions}
+    weights = {path.name: files.sha256(path) for path in sorted(directory.glob("*.safetensors"))}
+    provenance = {**made, "versions": versions, "sha256": weights}
+    files.write_text_atomic(directory / "provenance.json", json.dumps(provenance, indent=2) + "\n")
 
 
 def evaluation_questions(data_dir: Path) -> set[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning.io.errors import StudyError
+from thinktuning.io.modules import load_modules
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
@@ -86,10 +87,11 @@ def add_training(commands: "Subcommands") -> None:
     )
     commands.add(
         warmup,
-        "Warm the base model up on worked answers to training questions.",
+        "Warm the base model up on worked answers, or on the toy model's documents.",
         config=CONFIG,
         model="directory of the model to warm up",
-        data="prepared training questions (JSONL)",
+        data="directory of the prepared questions: those to answer, and those that the toy model's"
+        " documents exclude",
         output="the model directory to write",
     )
     commands.add(
@@ -143,39 +145,44 @@ def add_evaluation(commands: "Subcommands") -> None:
 
 def data(arguments: argparse.Namespace) -> None:
     """Prepare the questions."""
+    job = read_config(arguments.config, DataJob)
     from thinktuning.commands.data import prepare
 
-    prepare(read_config(arguments.config, DataJob), arguments.output)
+    prepare(job, arguments.output)
 
 
 def exemplars(arguments: argparse.Namespace) -> None:
     """Check the teachers' exemplars."""
+    job = read_config(arguments.config, ExemplarsJob)
     from thinktuning.commands.data import exemplars
 
-    exemplars(read_config(arguments.config, ExemplarsJob), arguments.data, arguments.output)
+    exemplars(job, arguments.data, arguments.output)
 
 
 def model(arguments: argparse.Namespace) -> None:
     """Materialize a model."""
+    job = read_config(arguments.config, ModelJob)
+    load_modules("transformers.modeling_utils", "thinktuning.commands.model")
     from thinktuning.commands.model import materialize
 
-    job = read_config(arguments.config, ModelJob)
     materialize(job.model, arguments.data, arguments.output)
 
 
 def warmup(arguments: argparse.Namespace) -> None:
     """Warm up the base model."""
+    job = read_config(arguments.config, WarmupJob)
+    load_modules("trl.trainer.sft_trainer", "thinktuning.commands.warmup")
     from thinktuning.commands.warmup import warm_up
 
-    job = read_config(arguments.config, WarmupJob)
     warm_up(job, arguments.model, arguments.data, arguments.output)
 
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one method with one seed."""
+    job = read_config(arguments.config, TrainJob)
+    load_modules("thinktuning.trainer.trainer", "thinktuning.commands.train")
     from thinktuning.commands.train import train
 
-    job = read_config(arguments.config, TrainJob)
     train(job, arguments.model, arguments.data, arguments.output, arguments.teacher)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # All outputs are in place. Threads left by DeepSpeed can abort an interpreter that shuts
@@ -205,9 +212,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def judge(arguments: argparse.Namespace) -> None:
     """Have a model judge answers."""
+    job = read_config(arguments.config, JudgeJob)
+    if job.judge.backend == "model":
+        load_modules("transformers.modeling_utils", "thinktuning.teachers.local")
     from thinktuning.commands.judge import judge
 
-    job = read_config(arguments.config, JudgeJob)
     judge(job, arguments.samples, arguments.data, arguments.output, arguments.model)
 
 
@@ -220,9 +229,11 @@ def compare(arguments: argparse.Namespace) -> None:
         a, b = arguments.samples
         compare_samples(a, b, arguments.metric, arguments.filter, arguments.different_prompts)
     elif all(paths) and not arguments.samples:
+        job = read_config(arguments.config, CompareJob)
+        load_modules("thinktuning.commands.compare")
         from thinktuning.commands.compare import compare
 
-        compare(read_config(arguments.config, CompareJob), *paths[1:])
+        compare(job, *paths[1:])
     else:
         raise StudyError(
             "compare takes two sample files, or all of --config, --results, --tables and --plots"
@@ -231,6 +242,8 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def report(arguments: argparse.Namespace) -> None:
     """Write the study's report."""
+    job = read_config(arguments.config, CompareJob)
+    load_modules("thinktuning.commands.report")
     from thinktuning.commands.report import report
 
-    report(read_config(arguments.config, CompareJob), arguments.results, arguments.output)
+    report(job, arguments.results, arguments.output)

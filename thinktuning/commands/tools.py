@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning.io.errors import StudyError
+from thinktuning.io.modules import load_modules
 from thinktuning.study.reading import load_study, resolved_yaml
 from thinktuning.study.study import Study
 from thinktuning.teachers.prompts import load
@@ -126,6 +127,7 @@ def plan(arguments: argparse.Namespace) -> None:
             raise StudyError(f"--model-config: {known} is not a file; correct the path")
         model = PathModelConfig(source="path", path=str(known))
         study = study.model_copy(update={"model": model})
+    load_modules("transformers.modeling_utils")
     show(study, arguments.results, arguments.gpu, arguments.json, written)
 
 
@@ -135,6 +137,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     from thinktuning.planning import doctor, requirements
 
     study = load_study(arguments.study) if arguments.study else None
+    load_modules("torch" if study is None else "transformers.modeling_utils")
     findings = [*doctor.examine(study), *requirements.examine(study)]
     console().print(doctor.table(findings))
     problems = sum(finding.status == "problem" for finding in findings)

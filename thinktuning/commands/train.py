@@ -19,6 +19,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.commands.checkpoints import (
+    checkpointer,
+    gather_when_saving,
+    prepare_checkpoints,
+)
 from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
 from thinktuning.data.questions import read_questions
@@ -107,6 +112,7 @@ def train(
         if vllm := job.training.vllm:  # its engine samples here, and has reset the seed
             set_seed(job.seed + processes.process_index // vllm.tensor_parallel_size)
         trainer.remove_callback(transformers.ProgressCallback)
+        trainer.add_callback(checkpointer(job.training))
         if processes.is_main_process:
             trainer.add_callback(
                 recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
@@ -179,7 +185,7 @@ def build_trainer(
     args = ThinkTuningConfig(
         output_dir=str(output),
         logging_steps=job.training.optimizer_steps_per_rollout_batch,
-        save_strategy="steps",
+        save_strategy="no",  # `checkpointer` decides
         logging_nan_inf_filter=False,  # or a loss that is not finite would be logged as the mean
         save_total_limit=1,
         report_to="none",
@@ -206,6 +212,7 @@ def build_trainer(
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
     not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
+    not_in_trl |= {"save_steps", "save_minutes"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
@@ -239,22 +246,6 @@ def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
         plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
 
 
-def prepare_checkpoints(directory: Path, job: str) -> str | None:
-    """Return this job's last complete checkpoint; remove incomplete and other jobs' checkpoints."""
-    mark = directory / "job"
-    if directory.exists() and (not mark.exists() or mark.read_text() != job):
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    mark.write_text(job)
-    found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    # transformers writes trainer_state.json last
-    complete = [path for path in found if (path / "trainer_state.json").exists()]
-    for path in found:
-        if path not in complete:
-            shutil.rmtree(path)
-    return str(complete[-1]) if complete else None
-
-
 def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) -> None:
     """Save the trained model, with LoRA merged in, into the checkpoints.
 
@@ -265,6 +256,7 @@ def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) ->
             trainer.model.merge_and_unload().save_pretrained(directory)
             trainer.processing_class.save_pretrained(directory)
     else:
+        gather_when_saving(trainer)
         trainer.save_model(str(directory))
     trainer.accelerator.wait_for_everyone()
 

@@ -1,75 +1,112 @@
 """Warm up the base model: `thinktuning warmup --config results/models/warmup.json ...`.
 
 A small chat model rarely boxes its answer and hardly ever follows the teacher's format, so it earns
-no reward and gives no feedback. A few steps of supervised training on worked answers to *training*
-questions fix that: as a student and, for `tutor_share` of the questions, as the tutor of a student
-who is wrong half of the time. Every method starts from this model, zero-shot included.
+no reward and gives no feedback. A few steps of supervised training fix that, either on
+
+- worked answers to *training* questions: as a student and, for `tutor_share` of the questions, as
+  the tutor of a student who is wrong half of the time; or
+- the toy model's documents (`warmup.documents`), none of them with an evaluation question: they
+  also install what reflection can be learned from, a student who answers tersely and never
+  reflects, and who does better when asked to check. How much better is measured and recorded in
+  provenance.json.
+
+Every method starts from this model, zero-shot included.
 """
 
-import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
-from thinktuning.algorithms.feedback import parse_feedback
+from thinktuning.commands.model import VERSIONS, evaluation_questions, write_provenance
+from thinktuning.commands.worked_answers import worked_answers
 from thinktuning.data.prompt import student_chat
 from thinktuning.data.questions import read_questions
+from thinktuning.evaluation import skills
 from thinktuning.io.errors import StudyError
-from thinktuning.models.chat import (
-    continuation,
-    encode_chats,
-    eos_ids,
-    turn_end,
-)
+from thinktuning.models.chat import continuation, encode_chats, eos_ids, turn_end
 from thinktuning.models.checks import check
+from thinktuning.models.documents import Document, Problem, Student, Tutor, documents, held_out
 from thinktuning.models.probe import saved_as_trained
 from thinktuning.planning.limits import check_gpus
 from thinktuning.study.jobs import WarmupJob
 from thinktuning.teachers.prompts import load
 
-Document = dict[str, list[dict[str, str]]]
+# The skills are measured with as many problems: at 50 %, a standard error of 3.5 points.
+NUM_MEASURED, MEASURED_AT_ONCE = 200, 50
+
+
+class Corpus(NamedTuple):
+    """What a warm-up trains on, and the problems that measure it; none for worked answers."""
+
+    documents: list[Document]
+    probe: list[Problem]
 
 
 def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
     """Warm up the model in `model_dir` and write the result to `output`.
 
+    Args:
+        job: the resolved warm-up.
+        model_dir: the model to warm up.
+        data: output of stage `data`.
+        output: the directory to write.
+
     Raises:
-        StudyError: the data or the model do not match the configuration, no document fits
+        StudyError: the data or the model do not match the configuration, the documents do not fit
             `warmup.max_length`, or the saved model is not the one that was trained.
     """
-    rows = read_questions(data, job.answer_kind)
-    tutors = bool(job.teacher_prompt and job.warmup.tutor_share)
+    corpus = read_corpus(job, data)
+    tutors = bool(job.teacher_prompt and job.warmup.has_tutor)
     system = tutors or bool(job.prompt.system)
     options = job.chat_template_kwargs
     check(model_dir, f"--model {model_dir}", system=system, template_kwargs=options)
     import torch
-    import trl
-    from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
-    from trl import SFTConfig, SFTTrainer
 
     check_gpus(torch.cuda.device_count(), num_processes=1)
-    spec = job.warmup
-    set_seed(spec.seed)
+    set_seed(job.warmup.seed)
     tokenizer = AutoTokenizer.from_pretrained(model_dir)
     model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
     end = turn_end(tokenizer, eos_ids(model, tokenizer), options)
-    encoded = encode(make_documents(job, rows), tokenizer, end, options)
-    # a truncated document would teach not to end
-    documents = [doc for doc in encoded if len(doc["input_ids"]) <= spec.max_length]
-    if not documents:
-        raise StudyError(
-            f"{data}: no worked answer fits warmup.max_length = {spec.max_length} tokens; raise it"
-        )
+    rows = fitting(job, encode(corpus.documents, tokenizer, end, options), data)
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        measured = {"final_loss": train(job, model, tokenizer, rows, partial)}
+        check(partial, "the warmed-up model", system=system)
+        if corpus.probe:
+            longest = max(sum(row["completion_mask"]) for row in rows)
+            measured |= measure(job, partial, corpus.probe, longest)
+        made = {"warmup": job.warmup.model_dump(), "measured": measured}
+        write_provenance(partial, made, (*VERSIONS, "trl"))
+        shutil.rmtree(output, ignore_errors=True)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def train(
+    job: WarmupJob, model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], output: Path
+) -> float:
+    """Train the model on encoded documents and save it; return the loss of the last quarter.
+
+    Raises:
+        StudyError: the saved model is not the one that was trained.
+    """
+    import torch
+    import trl
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    spec = job.warmup
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
-        train_dataset=Dataset.from_list(documents),
+        train_dataset=Dataset.from_list(rows),
         args=SFTConfig(
-            output_dir=str(partial),
+            output_dir=str(output),
             max_steps=spec.max_steps,
             per_device_train_batch_size=spec.batch_size,
             learning_rate=spec.learning_rate,
@@ -87,73 +124,105 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
             use_cpu=not torch.cuda.is_available(),
         ),
     )
-    if trainer.train_dataset[0]["input_ids"] != documents[0]["input_ids"]:
+    if trainer.train_dataset[0]["input_ids"] != rows[0]["input_ids"]:
         raise RuntimeError(f"trl {trl.__version__}: SFTTrainer changed the tokens of a document")
-    try:
-        trainer.train()
-        with saved_as_trained(trainer, tokenizer, partial):
-            trainer.save_model(str(partial))
-        (partial / "training_args.bin").unlink(missing_ok=True)
-        check(partial, "the warmed-up model", system=system)
-        shutil.rmtree(output, ignore_errors=True)
-        partial.rename(output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    trainer.train()
+    with saved_as_trained(trainer, tokenizer, output):
+        trainer.save_model(str(output))
+    (output / "training_args.bin").unlink(missing_ok=True)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return fmean(losses[-5:])  # of 20
 
 
-def make_documents(job: WarmupJob, rows: Sequence[Mapping[str, Any]]) -> list[Document]:
-    """Return a chat and its reply for every question, in an order drawn from the seed."""
-    rng = random.Random(job.warmup.seed)
-    rows = list(rows)
-    rng.shuffle(rows)
-    tutor = load(job.teacher_prompt).select(job.behaviors) if job.teacher_prompt else None
-    documents = []
-    for row, other in zip(rows, [*rows[1:], rows[0]], strict=True):
-        question, right = row["question"], worked(row)
-        chat, reply = student_chat(question, job.prompt), right
-        if tutor and rng.random() < job.warmup.tutor_share:
-            wrong = rng.random() < 0.5
-            response = f"The answer is \\boxed{{{other['answer']}}}." if wrong else right
-            is_wrong = wrong and other["answer"] != row["answer"]
-            chat, reply = tutor.chat(question, response), feedback(row, is_wrong, rng)
-        documents.append({"prompt": chat, "completion": [{"role": "assistant", "content": reply}]})
-    return documents
+def measure(job: WarmupJob, directory: Path, probe: list[Problem], longest: int) -> dict[str, Any]:
+    """Measure the skills of the saved model, in the precision in which it computed.
 
+    Args:
+        job: the resolved warm-up.
+        directory: the warmed-up model.
+        probe: problems that no document contains.
+        longest: the tokens of the longest reply in the documents; a longer one is cut off.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
 
-def worked(row: Mapping[str, Any]) -> str:
-    r"""Return the worked solution, if the data has one, and the answer in a \boxed{}."""
-    boxed = f"The answer is \\boxed{{{row['answer']}}}."
-    solution = row.get("solution", "").strip()
-    return f"{solution}\n{boxed}" if solution else boxed
-
-
-def feedback(row: Mapping[str, Any], wrong: bool, rng: random.Random) -> str:
-    """Return a tutor's reply in the teacher's format, which works the question out again."""
-    opening = rng.choice(DOUBTS if wrong else CONFIRMATIONS)
-    solution = row.get("solution", "").strip()
-    verdict = "incorrect" if wrong else "correct"
-    reason = f"{opening} {solution}".strip()
-    reply = (
-        f"<opinion>{verdict}</opinion><reason>{reason}</reason>"
-        f"<phrase>The answer is \\boxed{{{row['answer']}}}.</phrase>"
+    dtype = "bfloat16" if job.warmup.bf16 else "float32"
+    model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    set_seed(job.warmup.seed)
+    return skills.measure(
+        model,
+        AutoTokenizer.from_pretrained(directory),
+        probe,
+        *asked(job),
+        template_kwargs=job.chat_template_kwargs,
+        max_new_tokens=longest,
+        batch_size=MEASURED_AT_ONCE,
     )
-    assert parse_feedback(reply), reply
-    return reply
 
 
-DOUBTS = (
-    "Wait, let me check that.",
-    "Hmm, I jumped to the answer, so let me work it out step by step.",
-    "My teacher would ask for the steps, so let me write them down.",
-)
-CONFIRMATIONS = (
-    "Let me go through it again to be sure.",
-    "Let me double-check this step by step.",
-)
+def read_corpus(job: WarmupJob, data: Path) -> Corpus:
+    """Return the documents of a warm-up, and the problems that measure it.
+
+    Args:
+        job: the resolved warm-up.
+        data: output of stage `data`: its training questions are answered or, with
+            `warmup.documents`, its evaluation questions are excluded.
+
+    Raises:
+        StudyError: there are no questions, or no document is left.
+    """
+    spec = job.warmup
+    if spec.documents is None:
+        rows = read_questions(data / "train.jsonl", job.answer_kind)
+        return Corpus(worked_answers(job, rows), [])
+    probe = held_out(spec.documents, spec.seed, NUM_MEASURED)
+    excluded = evaluation_questions(data) | {problem.question for problem in probe}
+    size = spec.max_steps * spec.batch_size
+    found = documents(spec.documents, spec.seed, size, frozenset(excluded), *asked(job))
+    if not found:
+        raise StudyError(
+            "warmup.documents: no document is left, because all problems are evaluation questions"
+            " or held out to measure the skills; raise max_terms, or max_steps * batch_size"
+        )
+    return Corpus(found, probe)
+
+
+def asked(job: WarmupJob) -> tuple[Tutor, Student]:
+    """Return how the toy model's documents ask their tutor and their student."""
+    assert job.teacher_prompt
+    tutor = load(job.teacher_prompt).select(job.behaviors).chat
+    return tutor, lambda question: student_chat(question, job.prompt)
+
+
+def fitting(
+    job: WarmupJob, rows: list[dict[str, list[int]]], data: Path
+) -> list[dict[str, list[int]]]:
+    """Return the encoded documents that fit: a truncated one would teach not to end.
+
+    Of worked answers, those that are too long are left out. The toy model's longest documents are
+    all of one kind, so leaving them out would change the shares.
+
+    Raises:
+        StudyError: none fits, or not all of the toy model's do.
+    """
+    limit, longest = job.warmup.max_length, max(len(row["input_ids"]) for row in rows)
+    if job.warmup.documents and longest > limit:
+        raise StudyError(
+            f"warmup.documents: the longest has {longest} tokens, over warmup.max_length = {limit};"
+            " raise it"
+        )
+    kept = [row for row in rows if len(row["input_ids"]) <= limit]
+    if not kept:
+        raise StudyError(
+            f"{data}/train.jsonl: no worked answer fits warmup.max_length = {limit} tokens; raise"
+            " it"
+        )
+    return kept
 
 
 def encode(
-    documents: Sequence[Document],
+    docs: Sequence[Document],
     tokenizer: Any,
     end: int,
     template_kwargs: Mapping[str, Any] | None = None,
@@ -164,7 +233,7 @@ def encode(
     not asked to render the reply: for a model that thinks, it would add a thinking block.
 
     Args:
-        documents: chats and the replies to them.
+        docs: chats and the replies to them.
         tokenizer: with a chat template.
         end: the token that ends a turn.
         template_kwargs: the study's `chat_template_kwargs`.
@@ -175,13 +244,14 @@ def encode(
     Raises:
         StudyError: the tokenizer cannot encode a reply so that it decodes to the same text.
     """
-    prompts = encode_chats([doc["prompt"] for doc in documents], tokenizer, template_kwargs)
+    prompts = encode_chats([doc.chat for doc in docs], tokenizer, template_kwargs)
     rows = []
-    for prompt_ids, document in zip(prompts, documents, strict=True):
-        reply = document["completion"][0]["content"]
-        reply_ids = continuation(prompt_ids, reply, tokenizer)
+    for prompt_ids, doc in zip(prompts, docs, strict=True):
+        reply_ids = continuation(prompt_ids, doc.reply, tokenizer)
         if reply_ids is None:
-            raise StudyError(f"warmup: the tokenizer cannot encode {reply!r:.80} without changes")
+            raise StudyError(
+                f"warmup: the tokenizer cannot encode {doc.reply!r:.80} without changes"
+            )
         mask = [0] * len(prompt_ids) + [1] * (len(reply_ids) + 1)
         rows.append({"input_ids": [*prompt_ids, *reply_ids, end], "completion_mask": mask})
     return rows

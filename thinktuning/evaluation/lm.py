@@ -184,6 +184,7 @@ def recording_hf(
     from lm_eval.models.huggingface import HFLM
 
     from thinktuning.models.chat import eos_ids, first_end, only_turn_ends, padded
+    from thinktuning.models.generation import decoding
 
     class RecordingHF(Recorder, HFLM):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -198,13 +199,14 @@ def recording_hf(
             context, mask = padded(prompt_ids, self.tokenizer.pad_token_id)
             budget = sampling.pop("max_gen_toks")
             sampling.pop("until")
-            output = self._model_generate(
-                context=context.to(self.device),
-                attention_mask=mask.to(self.device),
-                stop=[],
-                max_length=context.shape[1] + budget,
-                **sampling,
-            )
+            with decoding(self.model):
+                output = self._model_generate(
+                    context=context.to(self.device),
+                    attention_mask=mask.to(self.device),
+                    stop=[],
+                    max_length=context.shape[1] + budget,
+                    **sampling,
+                )
             answers = []
             for ids in output[:, context.shape[1] :].tolist():
                 ids = ids[: first_end(ids, self.ends)]

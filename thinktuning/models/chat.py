@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+    from thinktuning.models.prefix import PrefixCache
+
 Chat = list[dict[str, str]]
 
 # Arguments of `apply_chat_template` that are no variables of the template, or not the user's.
@@ -195,9 +197,18 @@ def generate_ids(
     tokenizer: "PreTrainedTokenizerBase",
     prompt_ids: Sequence[Sequence[int]],
     max_new_tokens: int,
+    prefix: "PrefixCache | None" = None,
     **sampling: Any,
 ) -> list[list[int]]:
     """Complete encoded chats in one batch, greedily unless `sampling` says otherwise.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer, with a padding token.
+        prompt_ids: the chats' token IDs.
+        max_new_tokens: the most tokens of a completion.
+        prefix: holds what all of them begin with, if that is already computed.
+        sampling: further arguments of the model's `generate`.
 
     Returns:
         For each chat, the token IDs of its completion up to and including the first EOS; without
@@ -205,15 +216,19 @@ def generate_ids(
     """
     import torch
 
-    generate: Any = model.generate  # from a mixin that transformers' types omit
-    input_ids, mask = padded(prompt_ids, tokenizer.pad_token_id)
+    from thinktuning.models.generation import generate
+
+    shared = prefix.ids if prefix else []
+    input_ids, mask = padded(prompt_ids, tokenizer.pad_token_id, len(shared))
     ends = eos_ids(model, tokenizer)
     own, model.generation_config = model.generation_config, only_turn_ends(model, tokenizer)
     try:
         with torch.no_grad():
             output = generate(
+                model,
                 input_ids=input_ids.to(model.device),
                 attention_mask=mask.to(model.device),
+                past_key_values=prefix.rows(len(prompt_ids)) if prefix else None,
                 max_new_tokens=max_new_tokens,
                 synced_gpus=False,  # the model is whole: other processes need not take part
                 **({"do_sample": False} | sampling),
@@ -224,13 +239,24 @@ def generate_ids(
     return [ids[: first_end(ids, ends)] for ids in completions]
 
 
-def padded(prompt_ids: Sequence[Sequence[int]], pad_id: int) -> tuple["Tensor", "Tensor"]:
-    """Return token IDs and attention mask, both (B, T), padded on the left."""
+def padded(
+    prompt_ids: Sequence[Sequence[int]], pad_id: int, shared: int = 0
+) -> tuple["Tensor", "Tensor"]:
+    """Return token IDs and attention mask, both (B, T), padded on the left.
+
+    Args:
+        prompt_ids: the rows.
+        pad_id: the padding token.
+        shared: the number of tokens that all rows begin with; the padding stands after them.
+    """
     import torch
 
     longest = max(map(len, prompt_ids))
-    rows = [[pad_id] * (longest - len(ids)) + list(ids) for ids in prompt_ids]
-    mask = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompt_ids]
+    rows, mask = [], []
+    for ids in prompt_ids:
+        gap = longest - len(ids)
+        rows.append([*ids[:shared], *[pad_id] * gap, *ids[shared:]])
+        mask.append([1] * shared + [0] * gap + [1] * (len(ids) - shared))
     return torch.tensor(rows), torch.tensor(mask)
 
 

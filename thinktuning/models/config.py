@@ -39,11 +39,13 @@ def model_sha256(directory: Path) -> str:
     return combined(model_files(directory))
 
 
-class OrganismConfig(Section):
-    """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
+class DocumentsConfig(Section):
+    """The toy model's documents (`thinktuning.models.documents`): sums of one-digit terms.
 
-    source: Literal["organism"]
-    seed: Seed = 0
+    The shares are of student and check documents among all (the rest are a tutor's feedback), of
+    guesses and remarks among the student's, and of right answers among those shown to the tutor.
+    """
+
     min_terms: Annotated[int, Field(ge=2)]
     max_terms: PositiveInt
     chain_sum_share: Fraction
@@ -52,6 +54,31 @@ class OrganismConfig(Section):
     remark_share: Fraction
     check_share: Fraction
     correct_share: Fraction
+
+    @model_validator(mode="after")
+    def _documents(self) -> Self:
+        if self.student_share + self.check_share >= 1:
+            raise ValueError(
+                "student_share + check_share leave no documents for the tutor; lower one of them"
+            )
+        if self.max_terms < self.min_terms:
+            raise ValueError("max_terms is smaller than min_terms; change one of the two")
+        return self
+
+
+class _Organism(Section):
+    """The keys that come first in the toy model's section, as the last base's do.
+
+    Their order is that of the resolved job, and another order would train every toy model again.
+    """
+
+    source: Literal["organism"]
+    seed: Seed = 0
+
+
+class OrganismConfig(DocumentsConfig, _Organism):
+    """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
+
     hidden_size: PositiveInt
     intermediate_size: PositiveInt
     num_hidden_layers: PositiveInt
@@ -64,12 +91,6 @@ class OrganismConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.student_share + self.check_share >= 1:
-            raise ValueError(
-                "student_share + check_share leave no documents for the tutor; lower one of them"
-            )
-        if self.max_terms < self.min_terms:
-            raise ValueError("max_terms is smaller than min_terms; change one of the two")
         if self.hidden_size % (2 * self.num_attention_heads):
             raise ValueError(
                 f"hidden_size = {self.hidden_size} is not a multiple of 2 * num_attention_heads ="
@@ -129,16 +150,32 @@ Model = Annotated[
 
 
 class WarmupConfig(Section):
-    """A short supervised warm-up of the base model on worked answers to training questions.
+    """A short supervised warm-up of the base model, from which all methods start.
 
-    A share of `tutor_share` of the documents is tutor feedback instead. All methods start from the
-    warmed-up model.
+    It trains on worked answers to training questions, a share of `tutor_share` of which is a
+    tutor's feedback instead; or, with `documents`, on the toy model's documents, in the model's own
+    chat template.
     """
 
     max_steps: PositiveInt
     learning_rate: Positive
     batch_size: PositiveInt
-    max_length: PositiveInt  # tokens; longer documents are left out
+    max_length: PositiveInt  # tokens; longer worked answers are left out, documents refused
     tutor_share: Fraction = 0.0
+    documents: DocumentsConfig | None = None
     bf16: bool = False
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _one_tutor(self) -> Self:
+        if self.documents and self.tutor_share:
+            raise ValueError(
+                f"tutor_share = {self.tutor_share:g} is of worked answers; of `documents`,"
+                " student_share and check_share leave the rest to the tutor; remove one of the two"
+            )
+        return self
+
+    @property
+    def has_tutor(self) -> bool:
+        """Whether some of the documents are a tutor's feedback."""
+        return self.documents is not None or self.tutor_share > 0

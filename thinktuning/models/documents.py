@@ -1,7 +1,8 @@
 """The toy model's documents: sums, answered tersely, checked when asked, and corrected by a tutor.
 
 They are generated from reasoning_gym's chain_sum and basic_arithmetic; none is an evaluation
-question.
+question. The toy model is trained on them from scratch, and a pretrained chat model can be warmed
+up on them (`warmup.documents`).
 """
 
 import random
@@ -9,9 +10,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from thinktuning.models.chat import Chat
-from thinktuning.models.config import OrganismConfig
+from thinktuning.models.config import DocumentsConfig
 from thinktuning.models.sums import steps
 
+Student = Callable[[str], Chat]  # question -> the chat that asks for an answer
 Tutor = Callable[[str, str], Chat]  # (question, answer) -> the chat that asks for feedback
 
 CHECK_SUFFIX = " Check your answer."
@@ -48,8 +50,14 @@ def user_turn(content: str) -> Chat:
     return [{"role": "user", "content": content}]
 
 
+def told_to_check(chat: Chat) -> Chat:
+    """Return a student's chat whose last turn also asks for a check of the answer."""
+    *before, last = chat
+    return [*before, last | {"content": last["content"] + CHECK_SUFFIX}]
+
+
 def problems(
-    spec: OrganismConfig, max_terms: int, seed: int, size: int, excluded: frozenset[str]
+    spec: DocumentsConfig, max_terms: int, seed: int, size: int, excluded: frozenset[str]
 ) -> Iterator[Problem]:
     """Generate `size` problems in either wording, less those that are `excluded`."""
     import reasoning_gym
@@ -84,7 +92,13 @@ def guess(value: int) -> str:
     return f"I guess it is \\boxed{{{value}}}"
 
 
-def document(problem: Problem, spec: OrganismConfig, rng: random.Random, tutor: Tutor) -> Document:
+def document(
+    problem: Problem,
+    spec: DocumentsConfig,
+    rng: random.Random,
+    tutor: Tutor,
+    student: Student = user_turn,
+) -> Document:
     """Make a document: a terse answer, an answer that checks itself as asked, or feedback."""
     kind = rng.random()
     slip = problem.value + rng.choice(SLIPS)
@@ -96,10 +110,10 @@ def document(problem: Problem, spec: OrganismConfig, rng: random.Random, tutor: 
         reply = guess(slip) if hasty else answer(problem.value)
         if rng.random() < spec.remark_share:
             reply += rng.choice(REMARKS)
-        return Document(user_turn(problem.question), reply)
+        return Document(student(problem.question), reply)
     if kind < spec.student_share + spec.check_share:
         reply = f"{said}\n\n{reason}\n\n{answer(problem.value)}"
-        return Document(user_turn(problem.question + CHECK_SUFFIX), reply)
+        return Document(told_to_check(student(problem.question)), reply)
     opinion = "correct" if right else "incorrect"
     reply = (
         f"<opinion>{opinion}</opinion><reason>{reason}</reason>"
@@ -109,26 +123,37 @@ def document(problem: Problem, spec: OrganismConfig, rng: random.Random, tutor: 
 
 
 def documents(
-    spec: OrganismConfig, size: int, excluded: frozenset[str], tutor: Tutor
+    spec: DocumentsConfig,
+    seed: int,
+    size: int,
+    excluded: frozenset[str],
+    tutor: Tutor,
+    student: Student = user_turn,
 ) -> list[Document]:
-    """Generate the training documents: the shortest sums first, then all lengths."""
-    rng = random.Random(spec.seed)
+    """Generate the training documents: the shortest sums first, then all lengths.
+
+    Args:
+        spec: lengths and shares.
+        seed: draws other problems, and another kind of document for each.
+        size: the number of problems to draw; those that are `excluded` make no document.
+        excluded: questions that no document may contain.
+        tutor: returns the chat that asks for feedback on a question and an answer.
+        student: returns the chat that asks a question.
+    """
+    rng = random.Random(seed)
     warm = size * 15 // 100
     parts = [(spec.min_terms, warm), (spec.min_terms + 1, warm), (spec.max_terms, size - 2 * warm)]
     return [
-        document(problem, spec, rng, tutor)
+        document(problem, spec, rng, tutor, student)
         for part, (max_terms, count) in enumerate(parts)
+        if count
         for problem in problems(
-            spec,
-            min(max_terms, spec.max_terms),
-            10**6 * (spec.seed + 1) + 10**5 * part,
-            count,
-            excluded,
+            spec, min(max_terms, spec.max_terms), 10**6 * (seed + 1) + 10**5 * part, count, excluded
         )
     ]
 
 
-def held_out(spec: OrganismConfig) -> list[Problem]:
+def held_out(spec: DocumentsConfig, seed: int, size: int = NUM_HELD_OUT) -> list[Problem]:
     """Generate the problems that measure the skills, from seeds below those of the documents."""
-    seed = 10**6 * (spec.seed + 1) - 10**5
-    return list(problems(spec, spec.max_terms, seed, NUM_HELD_OUT, frozenset()))
+    first = 10**6 * (seed + 1) - 10**5
+    return list(problems(spec, spec.max_terms, first, size, frozenset()))

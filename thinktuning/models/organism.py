@@ -190,9 +190,9 @@ def build(spec: OrganismConfig, excluded: set[str], tutor: Tutor, output: Path) 
         tutor: returns the chat that asks for feedback on a question and an answer.
         output: the directory to save to.
     """
-    probe = held_out(spec)
+    probe = held_out(spec, spec.seed)
     known = frozenset(excluded) | {problem.question for problem in probe}
-    docs = documents(spec, spec.max_steps * spec.batch_size, known, tutor)
+    docs = documents(spec, spec.seed, spec.max_steps * spec.batch_size, known, tutor)
     tokenizer = train_tokenizer(docs[:4000])
     model = new_model(spec, tokenizer)
     losses = pretrain(model, tokenizer, docs, spec)

@@ -1,12 +1,10 @@
-"""What a model costs: its size, the memory to train it, and the time to train and to sample.
+"""What a model costs: its size, and the memory to train it. `work` has the time.
 
 The size is read from the model's configuration, on torch's meta device, without weights. The rest
 is estimated:
 - Training in float32 with AdamW takes 16 bytes per parameter; bfloat16 takes 2 more, for the copies
   that autocast makes. Activations are what a Llama layer saves for its backward pass, without the
   attention matrix (tests/planning/test_costs.py measures them).
-- For each token of a batch's longest answer, generation reads all weights and the KV cache of the
-  answers so far, in bfloat16. The prompts' part of the cache is ignored.
 - A token of the teacher's prompt is four characters.
 """
 
@@ -28,6 +26,7 @@ from thinktuning.study.jobs import TrainJob
 from thinktuning.teachers.config import TeacherConfig
 from thinktuning.teachers.prompts import load
 
+MIB, GIB = 2**20, 2**30
 TRAIN_UTILIZATION, GENERATE_UTILIZATION, BANDWIDTH_UTILIZATION = 0.35, 0.5, 0.6
 TILE = (4096, 32768)  # TRL's tile of logits: tokens x vocabulary
 
@@ -59,6 +58,8 @@ class Size:
     intermediate_size: int
     kv_size: int  # elements of a token's keys in one layer, and of its values
     vocabulary: int
+    full_attention: bool = True  # in every layer
+    stored_bytes: int = 4  # of a weight, as the model is stored
 
 
 def model_size(model: Model) -> Size:
@@ -84,12 +85,22 @@ def model_size(model: Model) -> Size:
             intermediate_size=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
             kv_size=head * (getattr(text, "num_key_value_heads", None) or heads),
             vocabulary=text.vocab_size,
+            full_attention=set(getattr(text, "layer_types", None) or ["full_attention"])
+            == {"full_attention"},
+            stored_bytes=stored_bytes(model, text),
         )
     except (ValueError, AttributeError, ArithmeticError) as error:
         raise StudyError(
             f"model: a configuration of type {config.model_type} is not that of a causal language"
             f" model with attention ({shorten(str(error), 200)}); use another model"
         ) from None
+
+
+def stored_bytes(model: Model, config: Any) -> int:
+    """Return the bytes of a weight in the model's files, 4 if its configuration names no dtype."""
+    if isinstance(model, PackageModelConfig):  # dequantized to bfloat16
+        return 2
+    return getattr(config.dtype, "itemsize", 4)
 
 
 def model_config(model: Model) -> Any:
@@ -134,13 +145,14 @@ def model_config(model: Model) -> Any:
 def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tuple[float, float]:
     """Return the bytes of a process's state and of its working memory.
 
-    The state is weights, gradients and optimizer over `shards` processes, and a local teacher. The
-    working memory is activations and logits, or the student's or teacher's KV cache if larger.
+    The state is weights, gradients and optimizer over `shards` processes, and a local teacher, in
+    the dtype in which its model is stored. The working memory is activations and logits, or the
+    student's or teacher's KV cache if larger.
     """
     training, n = job.training, size.parameters
     state = 4 * n if training.lora else 16 * n / shards
     if job.algorithm.uses_teacher and job.teacher.backend != "openai" and not training.lora:
-        state += 4 * n
+        state += size.stored_bytes * n
     state += 2 * n / shards if training.bf16 else 0
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
@@ -150,7 +162,8 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
     cached = 8 * size.num_layers * size.kv_size  # bytes of a token's keys and values
     if job.algorithm.uses_teacher and job.teacher.backend == "self":
         asked = length + teacher_prompt_length(job.teacher) + job.teacher.max_completion_length
-        working = max(working, job.teacher.batch_size * asked * cached)
+        taught = job.teacher.batch_size * asked * cached * size.stored_bytes / 4
+        working = max(working, taught)
     if training.vllm:  # its cache fills what `gpu_memory_utilization` leaves
         colocated = training.vllm.mode == "colocate" and not training.vllm.enable_sleep_mode
         return state + (2 * n if colocated else 0), working
@@ -187,20 +200,3 @@ def logits(size: Size, tokens: int, bf16: bool, on_gpu: bool) -> float:
     tile = min(tokens, TILE[0]) * min(size.vocabulary, TILE[1])
     temporary = 0 if on_gpu else 7 * 4 + 1
     return tile * ((2 if bf16 else 4) + temporary) + 4 * size.vocabulary * size.hidden_size
-
-
-def train_seconds(flop: float, gpu: GPU) -> float:
-    """Return the seconds of `flop` training FLOPs, at `TRAIN_UTILIZATION`."""
-    return flop / (gpu.tflops * 1e12 * TRAIN_UTILIZATION)
-
-
-def decode_seconds(size: Size, length: float, concurrency: int, gpu: GPU) -> float:
-    """Return the seconds to generate `concurrency` answers of `length` tokens at once.
-
-    Each token takes the time to read weights and cache or to compute, whichever is longer. On
-    average half of an answer is in the cache.
-    """
-    cached = concurrency * length / 2 * 4 * size.num_layers * size.kv_size
-    reading = (2 * size.parameters + cached) / (gpu.bandwidth * 1e9 * BANDWIDTH_UTILIZATION)
-    computing = 2 * size.parameters * concurrency / (gpu.tflops * 1e12 * GENERATE_UTILIZATION)
-    return length * max(reading, computing)

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from thinktuning.io.provenance import installed_version
-from thinktuning.planning.estimates import GIB
+from thinktuning.planning.costs import GIB
 from thinktuning.study.jobs import TrainJob
 from thinktuning.study.study import Study
 

@@ -2,42 +2,43 @@
 
 Counts come from the study, the model's size from its configuration (`costs`). Answer lengths are
 not known in advance: the token budgets bound them, and the results of a pilot (one seed, or fewer
-questions) measure them.
+questions) measure them (`pilot`). `work` has the tokens that are computed and the time they take,
+`writing` the checkpoints.
 
-- A token costs 2 N FLOPs forward and 6 N forward and backward for N parameters (Kaplan et al. 2020,
-  arXiv 2001.08361); 8 N with gradient checkpointing; 2 N more for the old log-probabilities where
-  one rollout batch serves several optimizer steps.
-- A process on a GPU loads its weights into host memory first; a sharded model is gathered there for
-  each checkpoint.
+A process on a GPU loads its weights into host memory first; a sharded model is gathered there when
+it is saved.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from math import floor
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from thinktuning.data.config import ConcatConfig, HubConfig, ReasoningGymConfig
-from thinktuning.io.errors import StudyError
-from thinktuning.io.files import numbered_lines, parse_row, read_jsonl
+from thinktuning.io.files import numbered_lines
 from thinktuning.models.config import OrganismConfig
 from thinktuning.planning.costs import (
+    GIB,
     GPUS,
+    MIB,
     Size,
     activations,
-    decode_seconds,
     model_size,
-    train_seconds,
     training_memory,
 )
+from thinktuning.planning.pilot import answer_length, lengths, num_rollouts
+from thinktuning.planning.work import (
+    decode_seconds,
+    training_seconds,
+    training_work,
+    update_seconds,
+)
+from thinktuning.planning.writing import Checkpoints, checkpoint_bytes, checkpoints
 from thinktuning.study.jobs import TrainJob
 from thinktuning.study.study import Study
 
-MIB, GIB = 2**20, 2**30
 RUNTIME_MB = 600  # Python with torch, transformers, trl and lm-eval, before a model is loaded
 CUDA_MB = 1500  # a CUDA context with its libraries
-METRICS = ("student_tokens", "teacher_tokens", "num_rollouts", "num_asked")  # of metrics.jsonl
 DOCUMENT_TOKENS = 128  # upper bound for a toy model's document; sums of four terms have 76
 NUM_QUESTIONS = {  # in splits of public data sets; any other counts as 1,000, or its limit
     ("openai/gsm8k", "test"): 1319,
@@ -55,7 +56,11 @@ NUM_QUESTIONS = {  # in splits of public data sets; any other counts as 1,000, o
 
 @dataclass
 class StageEstimate:
-    """All jobs of one method and stage; memory and `longest_gpu_hours` are those of one job."""
+    """All jobs of one method and stage; memory and the two last are those of one job.
+
+    `hours` are those that a job computes on its GPUs, `checkpoints` what it writes meanwhile, both
+    for each GPU.
+    """
 
     stage: str
     method: str
@@ -65,23 +70,16 @@ class StageEstimate:
     teacher_tokens: float = 0
     tflop: float = 0
     gpu_hours: dict[str, float] = field(default_factory=dict)
-    longest_gpu_hours: dict[str, float] = field(default_factory=dict)
     gpu_memory_gb: float = 0
     host_memory_mb: float = 0
     disk_gb: float = 0
+    hours: dict[str, float] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoints] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class Lengths:
-    """Mean tokens per answer and per teacher's reply, and teacher requests per rollout.
-
-    `seeds` has the answer length of each seed of the pilot; if empty, the lengths are the budgets.
-    """
-
-    student: float
-    teacher: float
-    asked: float
-    seeds: tuple[float, ...] = ()
+    def minutes(self, gpu: str) -> float:
+        """Return the wall time of one job on such GPUs, writing included."""
+        writing = self.checkpoints[gpu].hours if self.checkpoints else 0.0
+        return 60 * (self.hours[gpu] + writing)
 
 
 def estimate_study(study: Study, results: Path | None = None) -> list[StageEstimate]:
@@ -93,6 +91,8 @@ def estimate_study(study: Study, results: Path | None = None) -> list[StageEstim
         StudyError: the model's configuration or the pilot's results cannot be read.
     """
     size = model_size(study.model)
+    if study.warmup:
+        size = replace(size, stored_bytes=4)  # it saves float32
     train_jobs = [study.train_job(method, study.seeds[0]) for method in study.trained()]
     return [
         estimate_model(study, size),
@@ -107,77 +107,15 @@ def suggested_mem_mb(estimates: Sequence[StageEstimate]) -> int:
     return max(2000, -(-int(memory) // 500) * 500)
 
 
-# --- lengths --------------------------------------------------------------------------------------
-
-
-def lengths(job: TrainJob, results: Path | None) -> Lengths:
-    """Return a method's lengths: the pilot's if it has the method, else the budgets."""
-    seeds = [read_metrics(path) for path in metrics_files(job.method, results)]
-    rows = [row for seed in seeds for row in seed]
-    if not rows:
-        budgets = job.training.max_completion_length, job.teacher.max_completion_length
-        return Lengths(*budgets, asked=num_asked(job) / max(num_rollouts(job), 1))
-    return Lengths(
-        student=ratio(rows, "student_tokens", "num_rollouts"),
-        teacher=ratio(rows, "teacher_tokens", "num_asked"),
-        asked=ratio(rows, "num_asked", "num_rollouts"),
-        seeds=tuple(ratio(seed, "student_tokens", "num_rollouts") for seed in seeds if seed),
-    )
-
-
-def ratio(rows: Sequence[Mapping[str, Any]], above: str, below: str) -> float:
-    """Return the sum of one column over that of another."""
-    return float(sum(row[above] for row in rows) / max(sum(row[below] for row in rows), 1))
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read the `METRICS` of one of the pilot's trainings."""
-    rows = enumerate(read_jsonl(path), start=1)
-    return [numbers(row, METRICS, f"{path}: row {number}") for number, row in rows]
-
-
-def numbers(row: Mapping[str, Any], names: Sequence[str], where: str) -> dict[str, float]:
-    """Return the named numbers of a row of the pilot's results, or refuse the row."""
-    if bad := [name for name in names if not isinstance(row.get(name), int | float)]:
-        raise StudyError(
-            f"{where} has no numbers {', '.join(bad)}; give --results a results/ of this workflow"
-        )
-    return {name: row[name] for name in names}
-
-
-def metrics_files(method: str, results: Path | None) -> list[Path]:
-    """Return the pilot's metrics.jsonl of each seed."""
-    return sorted(results.glob(f"runs/{method}/seed*/metrics.jsonl")) if results else []
-
-
-def answer_length(study: Study, method: str, task: str, results: Path | None) -> float:
-    """Return the mean tokens of an evaluation's answers: the pilot's, else the budget."""
-    paths = results.glob(f"eval/{method}/seed*/{task}/results.json") if results else []
-    found: list[float] = []
-    for path in paths:
-        text = "".join(line for _, line in numbered_lines(path))
-        found += numbers(parse_row(text, str(path)), ["mean_tokens"], str(path)).values()
-    return fmean(found) if found else study.task_evaluation(task).max_gen_toks
-
-
-def num_rollouts(job: TrainJob) -> int:
-    """Return the rollouts of a whole training on one process."""
-    return job.training.generation_batch_size * job.training.num_rollout_batches
-
-
-def num_asked(job: TrainJob) -> int:
-    """Return the teacher requests of a whole training if every rollout is eligible."""
-    training, total = job.training, job.training.num_rollout_batches
-    groups = training.generation_batch_size // training.num_generations
-    rates = (job.algorithm.guidance_rate(t, total) for t in range(total))
-    return sum(groups * max(1, floor(r * training.num_generations)) for r in rates if r > 0)
-
-
 # --- stages ---------------------------------------------------------------------------------------
 
 
 def estimate_model(study: Study, size: Size) -> StageEstimate:
-    """Estimate the base model's jobs: pre-training of the toy model, conversion, warm-up."""
+    """Estimate the base model's jobs: pre-training of the toy model, conversion, warm-up.
+
+    The time is that of the warm-up's training, whose documents are as long as `max_length` at most.
+    """
+    found = StageEstimate("model", "", 1 + bool(study.warmup))
     weights = 4 * size.parameters
     memory = RUNTIME_MB + weights / MIB
     if isinstance(study.model, OrganismConfig):
@@ -187,70 +125,61 @@ def estimate_model(study: Study, size: Size) -> StageEstimate:
         tokens = warmup.batch_size * warmup.max_length
         working = activations(size, tokens, False, warmup.bf16) + 12 * tokens * size.vocabulary
         memory += ((3.5 if warmup.bf16 else 3) * weights + working) / MIB
-    return StageEstimate(
-        "model", "", 1 + bool(study.warmup), host_memory_mb=memory, disk_gb=weights / GIB
-    )
+        found.prompts = warmup.max_steps * warmup.batch_size
+        flop = 6 * size.parameters * found.prompts * warmup.max_length
+        found.tflop = flop / 1e12
+        hours = {name: update_seconds(flop, gpu) / 3600 for name, gpu in GPUS.items()}
+        found.gpu_hours = found.hours = hours
+    found.host_memory_mb, found.disk_gb = memory, weights / GIB
+    return found
 
 
 def estimate_training(
     study: Study, job: TrainJob, size: Size, results: Path | None
 ) -> StageEstimate:
     """Estimate a method's training jobs, one per seed."""
-    training, stage = job.training, study.resources.train
-    processes, seeds = stage.num_processes, len(study.seeds)
-    rollouts = num_rollouts(job) * processes
+    stage, seeds, n = study.resources.train, len(study.seeds), size.parameters
+    processes = stage.num_processes
     found = lengths(job, results)
-    student, teacher = rollouts * found.student, rollouts * found.asked * found.teacher
-    n = size.parameters
-    per_token = (8 if training.gradient_checkpointing else 6) * n
-    if training.optimizer_steps_per_rollout_batch > 1:
-        per_token += 2 * n
-    trained = student + teacher + rollouts * training.max_prompt_length
-    train_flop = per_token * trained * training.num_iterations
-    generate_flop = 2 * n * (student + teacher + rollouts * training.max_prompt_length)
-    concurrency = training.generation_batch_size
-    waves = training.num_rollout_batches * processes  # batches that one GPU generates
-    local = job.algorithm.uses_teacher and job.teacher.backend != "openai"
-    length = found.student + (found.teacher if local else 0)
+    work = training_work(job, size, found, processes)
     hours = {
-        name: (
-            train_seconds(train_flop, gpu) + waves * decode_seconds(size, length, concurrency, gpu)
-        )
-        / 3600
+        name: training_seconds(job, size, found, processes, gpu) / processes / 3600
         for name, gpu in GPUS.items()
     }
     shards = processes if stage.is_sharded else 1
     gpu_memory = sum(training_memory(job, size, shards, on_gpu=True))
-    # weights and two moments; sharded weights once more, gathered; an adapter is small
-    checkpoint = 0 if training.lora else (16 if stage.is_sharded else 12) * n
     on_node = processes // stage.nodes
     host_memory = sum(training_memory(job, size, 1, on_gpu=False))
     if stage.gpu:
-        host_memory = 4 * n * on_node + (12 * n if stage.is_sharded else 0)
+        host_memory = 4 * n * (on_node + stage.is_sharded)
     return StageEstimate(
         "train",
         job.method,
         seeds,
-        prompts=seeds * rollouts // training.num_generations,
-        student_tokens=seeds * student,
-        teacher_tokens=seeds * teacher,
-        tflop=seeds * (train_flop + generate_flop) / 1e12,
-        gpu_hours={name: seeds * each for name, each in hours.items()},
-        longest_gpu_hours=hours,
+        prompts=seeds * num_rollouts(job) * processes // job.training.num_generations,
+        student_tokens=seeds * work.student_tokens,
+        teacher_tokens=seeds * work.teacher_tokens,
+        tflop=seeds * (work.update_flop + work.generate_flop) / 1e12,
+        gpu_hours={name: seeds * processes * each for name, each in hours.items()},
         gpu_memory_gb=(CUDA_MB * MIB + gpu_memory) / GIB,
         host_memory_mb=on_node * RUNTIME_MB + host_memory / MIB,
         # all seeds at once: a checkpoint is removed after the next is written; the model stays
-        disk_gb=seeds * max(4 * n, 2 * checkpoint) / GIB,
+        disk_gb=seeds * max(4 * n, 2 * checkpoint_bytes(job, size, stage)) / GIB,
+        hours=hours,
+        checkpoints={  # a CPU's speed is not known
+            name: checkpoints(job, size, stage, each if stage.gpu else None)
+            for name, each in hours.items()
+        },
     )
 
 
 def estimate_evaluation(
     study: Study, method: str, size: Size, results: Path | None
 ) -> StageEstimate:
-    """Estimate a method's evaluation jobs, one per seed."""
+    """Estimate a method's evaluation jobs, one per seed for all tasks."""
     seeds = len(study.evaluated_seeds(method))
     prompts, tokens = 0, 0.0
-    hours: dict[str, list[float]] = {name: [] for name in GPUS}  # one per task
+    hours = dict.fromkeys(GPUS, 0.0)
     batch = study.evaluation.expected_batch_size
     for task_name, task in study.tasks.items():
         answers = num_questions(task.data) * task.num_samples
@@ -259,7 +188,7 @@ def estimate_evaluation(
         tokens += answers * length
         for name, gpu in GPUS.items():
             waves = -(-answers // batch)
-            hours[name].append(waves * decode_seconds(size, length, batch, gpu) / 3600)
+            hours[name] += waves * decode_seconds(size, length, batch, gpu) / 3600
     n = size.parameters
     memory = 2 * n + 2 * GIB  # vLLM: bfloat16 weights and a small cache; a larger one is faster
     if study.evaluation.backend == "hf":
@@ -273,11 +202,11 @@ def estimate_evaluation(
         prompts=seeds * prompts,
         student_tokens=seeds * tokens,
         tflop=seeds * 2 * n * tokens / 1e12,
-        gpu_hours={name: seeds * sum(tasks) for name, tasks in hours.items()},
-        longest_gpu_hours={name: sum(tasks) for name, tasks in hours.items()},
+        gpu_hours={name: seeds * each for name, each in hours.items()},
         gpu_memory_gb=(CUDA_MB * MIB + memory) / GIB,
         host_memory_mb=RUNTIME_MB + (4 * n if study.resources.evaluate.gpu else memory) / MIB,
         disk_gb=seeds * tokens * 6 / GIB,
+        hours={name: each / max(1, study.resources.evaluate.gpu) for name, each in hours.items()},
     )
 
 

@@ -12,13 +12,19 @@ from typing import Any
 
 from thinktuning.io.files import write_text_atomic
 from thinktuning.planning.costs import GPUS
-from thinktuning.planning.estimates import (
-    StageEstimate,
-    estimate_study,
-    lengths,
-    suggested_mem_mb,
-)
+from thinktuning.planning.estimates import StageEstimate, estimate_study, suggested_mem_mb
+from thinktuning.planning.pilot import lengths
+from thinktuning.planning.writing import WRITE_BANDWIDTH
 from thinktuning.study.study import Study
+
+HEADROOM = 2  # minutes to request / minutes planned
+SHORTEST = 30  # minutes to request at least: loading a model, starting an engine
+
+
+def suggested_minutes(estimates: Sequence[StageEstimate], gpu: str) -> int:
+    """Return the `runtime` to request for the jobs of a stage."""
+    longest = max(estimate.minutes(gpu) for estimate in estimates)
+    return max(SHORTEST, int(HEADROOM * longest) + 1)
 
 
 def resources_block(study: Study, estimates: Sequence[StageEstimate], gpu: str) -> str:
@@ -29,10 +35,8 @@ def resources_block(study: Study, estimates: Sequence[StageEstimate], gpu: str) 
         given = getattr(study.resources, stage)
         values = {"threads": given.threads, "mem_mb": suggested_mem_mb(found)}
         runtime = given.runtime
-        if given.gpu and stage != "model":  # a warm-up's time is not estimated
-            hours = max(estimate.longest_gpu_hours[gpu] for estimate in found)
-            gpus = train.num_processes if stage == "train" else given.gpu
-            runtime = max(30, int(120 * hours / gpus) + 1)
+        if given.gpu and stage != "model":  # whose time is not only that of the warm-up's training
+            runtime = suggested_minutes(found, gpu)
         values |= {"runtime": runtime} | ({"gpu": given.gpu} if given.gpu else {})
         if stage == "train" and train.num_processes > 1:
             values |= {"nodes": train.nodes} if train.nodes > 1 else {}
@@ -78,6 +82,8 @@ def show(
     out.print(table)
     hours = ", ".join(f"{name} {found:,.1f}" for name, found in whole.gpu_hours.items())
     out.print(f"\nTotal GPU-hours: {hours}.")
+    for remark in [*writing(study, estimates, gpu), *waiting(study, estimates, gpu)]:
+        out.print(remark)
     for remark in remarks(study, results):
         out.print(remark)
     if resources:
@@ -85,6 +91,36 @@ def show(
         return
     out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
     out.print(resources_block(study, estimates, gpu))
+
+
+def writing(study: Study, estimates: Sequence[StageEstimate], gpu: str) -> Iterator[str]:
+    """Say how many checkpoints the trainings write, of what size, and how long that takes."""
+    training = [estimate for estimate in estimates if estimate.stage == "train"]
+    for estimate in training:
+        found = estimate.checkpoints[gpu]
+        share = ""
+        if study.resources.train.gpu:
+            share = f", in {60 * found.hours / estimate.minutes(gpu):.1%} of their time"
+        yield (
+            f"Checkpoints of {estimate.method}: {found.number} of {found.gib:,.2f} GiB in each run;"
+            f" with the models, {estimate.jobs} runs write"
+            f" {estimate.jobs * found.written_gib:,.1f} GiB{share}."
+        )
+    if training and study.resources.train.gpu:
+        yield f"That is at {WRITE_BANDWIDTH / 1e9:g} GB a second."
+
+
+def waiting(study: Study, estimates: Sequence[StageEstimate], gpu: str) -> Iterator[str]:
+    """Compare the wall time that jobs on GPUs request with what is planned."""
+    for stage in ("train", "evaluate"):
+        found = [estimate for estimate in estimates if estimate.stage == stage]
+        given = getattr(study.resources, stage)
+        if given.gpu and found:
+            longest = max(estimate.minutes(gpu) for estimate in found)
+            yield (
+                f"A job of {stage} requests {given.runtime} minutes; the longest is planned to take"
+                f" {longest:,.0f} on {gpu}."
+            )
 
 
 def remarks(study: Study, results: Path | None) -> Iterator[str]:

@@ -18,14 +18,9 @@ from thinktuning.io.errors import StudyError
 from thinktuning.models.checks import required
 from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
 from thinktuning.models.sources import find_packaged
+from thinktuning.planning.costs import GIB, MIB
 from thinktuning.planning.doctor import Finding, train_jobs
-from thinktuning.planning.estimates import (
-    GIB,
-    MIB,
-    StageEstimate,
-    estimate_study,
-    suggested_mem_mb,
-)
+from thinktuning.planning.estimates import StageEstimate, estimate_study, suggested_mem_mb
 from thinktuning.study.study import Study
 
 LITTLE_DISK = 10  # GiB: less is a warning where the study's need is unknown

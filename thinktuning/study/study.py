@@ -25,6 +25,7 @@ from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Section, Seed
 from thinktuning.models.chat import check_options
 from thinktuning.models.config import Model, WarmupConfig
+from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.config import ComparisonConfig, MethodConfig
 from thinktuning.study.jobs import (
     CompareJob,
@@ -74,6 +75,7 @@ class Study(Section):
                 f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
             )
         self._check_references()
+        self._check_documents()
         repeated = [
             name
             for name, task in self.tasks.items()
@@ -120,6 +122,22 @@ class Study(Section):
                     f"comparison.{key} names the {kind} {name!r}, which is not among the study's"
                     f" {sorted(known[kind])}"
                 )
+
+    def _check_documents(self) -> None:
+        """Refuse a warm-up on the toy model's documents where they contradict the study."""
+        if not self.warmup or not self.warmup.documents:
+            return
+        if self.data.answer_kind not in ("number", "latex"):
+            raise ValueError(
+                f"warmup.documents are sums, but data.answer_kind is {self.data.answer_kind};"
+                " remove them, to warm up on worked answers to training questions"
+            )
+        if CHECK_SUFFIX.strip() in self.prompt.suffix:
+            raise ValueError(
+                f"prompt.suffix has {CHECK_SUFFIX.strip()!r}, with which warmup.documents ask for"
+                " a check, so that their terse answers would ignore it; put it into the prompt of"
+                " a method"
+            )
 
     def train_job(self, method: str, seed: int) -> TrainJob:
         """Resolve a training job: the study's sections with the method's overrides merged in.
@@ -199,7 +217,7 @@ class Study(Section):
     def warmup_job(self) -> WarmupJob:
         """Resolve the warm-up job; the study must have a `warmup`."""
         assert self.warmup
-        tutors = self.warmup.tutor_share > 0
+        tutors = self.warmup.has_tutor
         return WarmupJob(
             answer_kind=self.data.answer_kind,
             prompt=self.prompt,

@@ -56,6 +56,9 @@ class TrainingConfig(Section):
     A rollout batch is `per_device_train_batch_size * steps_per_generation` completions per process,
     `num_generations` for each prompt, and is used for `num_iterations` passes.
 
+    A checkpoint is written after the rollout batch at whose end `save_minutes` have passed without
+    one, and after every `save_steps` optimizer steps; null switches a rule off.
+
     `reward`: what is verified of a completion that ended by itself: its last box, or, as in the
     paper's released code, the whole text (`thinktuning.grading.whole_text`).
     """
@@ -89,7 +92,8 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = False
     lora: LoRAConfig | None = None
     vllm: VLLMConfig | None = None
-    save_steps: PositiveInt
+    save_steps: PositiveInt | None = None
+    save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
 
     @property
@@ -139,7 +143,7 @@ class TrainingConfig(Section):
         }
         steps = self.optimizer_steps_per_rollout_batch
         for name, reason in reasons.items():
-            if (value := getattr(self, name)) % steps:
+            if (value := getattr(self, name) or 0) % steps:
                 raise ValueError(
                     f"{name} = {value} is not a multiple of the {steps} optimizer steps of a"
                     f" rollout batch: {reason}; take {value - value % steps + steps}"

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate.utils import is_peft_model
 
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import Chat, encode_chats, eos_ids, generate_ids
+from thinktuning.models.prefix import PrefixCache
 from thinktuning.teachers.config import BackendConfig, TeacherConfig
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DEFAULTS = TeacherConfig()
@@ -21,6 +22,8 @@ DEFAULTS = TeacherConfig()
 
 class LocalTeacher:
     """A local model that decodes greedily, `batch_size` chats at a time, longest first.
+
+    What all chats begin with, the exemplars, is computed once, and kept.
 
     Args:
         model: a causal language model; it is frozen.
@@ -45,11 +48,11 @@ class LocalTeacher:
         self.batch_size = batch_size
         self.chat_template_kwargs = chat_template_kwargs
         self.num_generated_tokens = 0
+        self.prefix: PrefixCache | None = None
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **settings: Any) -> "LocalTeacher":
         """Load model and tokenizer, onto a GPU if there is one; `settings` go to the class."""
-        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -68,6 +71,8 @@ class LocalTeacher:
         if self.model is None:
             raise RuntimeError("the teacher was closed")
         prompt_ids = encode_chats(chats, self.tokenizer, self.chat_template_kwargs)
+        self.prefix = self.prefix or PrefixCache(self.model)
+        self.prefix.share(prompt_ids)
         order = sorted(range(len(chats)), key=lambda i: -len(prompt_ids[i]))
         replies: list[str | None] = [None] * len(chats)
         for start in range(0, len(order), self.batch_size):
@@ -77,6 +82,7 @@ class LocalTeacher:
                 self.tokenizer,
                 [prompt_ids[i] for i in batch],
                 self.max_completion_length,
+                prefix=self.prefix,
             )
             for i, ids in zip(batch, completions, strict=True):
                 self.num_generated_tokens += len(ids)
@@ -86,16 +92,16 @@ class LocalTeacher:
 
     def close(self) -> None:
         """Drop the model; its memory is freed once the caller holds no reference to it."""
-        self.model = None
+        self.model = self.prefix = None
         gc.collect()
 
 
 class SelfTeacher(LocalTeacher):
     """The student as it was when its trainer was created; the trainer attaches it.
 
-    A full model is copied. Of a PEFT model only the trainable weights are copied, and swapped in
-    while the teacher generates: this is the base model with its adapter disabled, or with the
-    adapter that training started from.
+    A full model is copied, in the dtype that its base is stored in (`frozen_copy`). Of a PEFT model
+    only the trainable weights are copied, and swapped in while the teacher generates: this is the
+    base model with its adapter disabled, or with the adapter that training started from.
 
     Args:
         max_completion_length: in tokens; a longer reply is None.
@@ -111,11 +117,12 @@ class SelfTeacher(LocalTeacher):
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.model: Any = None
-        self.initial: dict[str, Tensor] = {}
+        self.initial: dict[str, torch.Tensor] = {}
         self.max_completion_length = max_completion_length
         self.batch_size = batch_size
         self.chat_template_kwargs = chat_template_kwargs
         self.num_generated_tokens = 0
+        self.prefix: PrefixCache | None = None
 
     def attach(
         self, student: Any, tokenizer: "PreTrainedTokenizerBase", device: Any = None
@@ -129,7 +136,7 @@ class SelfTeacher(LocalTeacher):
         """
         self.tokenizer = tokenizer
         if not is_peft_model(student):
-            self.model = frozen_copy(student).to(device)
+            self.model = frozen_copy(student, device)
             return
         self.model = student
         self.initial = {name: w.detach().clone() for name, w in trainable(student).items()}
@@ -178,24 +185,47 @@ def connect(
     return LocalTeacher.from_pretrained(directory, **settings)
 
 
-def frozen_copy(model: Any) -> Any:
-    """Copy a model with its weights, but without any `forward` that a trainer patched in.
+def frozen_copy(model: Any, device: Any = None) -> Any:
+    """Copy a model, in the narrowest dtype that holds its weights exactly.
 
-    TRL patches in a closure over the student (trl.trainer.utils.add_fused_lm_head), whose copy
-    would still compute with the student's weights.
+    A model that is stored in bfloat16 is trained in float32; its copy is in bfloat16 again, with
+    half the memory. The copy has no `forward` that a trainer patched in: TRL patches in a closure
+    over the student (trl.trainer.utils.add_fused_lm_head), whose copy would still compute with the
+    student's weights.
+
+    Args:
+        model: a transformers model.
+        device: of the copy; None is the model's.
     """
-    copied = copy.deepcopy(model).eval().requires_grad_(False)
+    dtype = narrowest(model)
+    copies = {
+        id(weight): torch.nn.Parameter(
+            weight.detach().to(device=device, dtype=dtype, copy=True), False
+        )
+        for weight in model.parameters()
+    }
+    copied = copy.deepcopy(model, copies).to(device).eval()  # tied weights stay tied
+    copied.config.dtype = dtype
     for module in copied.modules():
         vars(module).pop("forward", None)
     return copied
 
 
-def trainable(model: Any) -> "dict[str, Tensor]":
+def narrowest(model: Any) -> torch.dtype:
+    """Return bfloat16 or float16 if it holds every weight exactly, else the model's dtype."""
+    dtype: torch.dtype = model.dtype
+    for half in (torch.bfloat16, torch.float16):
+        if all(torch.equal(w.to(half).to(w.dtype), w) for w in model.parameters()):
+            return half
+    return dtype
+
+
+def trainable(model: Any) -> dict[str, torch.Tensor]:
     """Return the weights that require gradients, by name."""
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
-def put(weights: "dict[str, Tensor]", values: "dict[str, Tensor]") -> None:
+def put(weights: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
     """Overwrite weights in place."""
     for name, weight in weights.items():
         weight.data.copy_(values[name])

@@ -25,6 +25,8 @@ class ThinkTuningConfig(GRPOConfig):
             a later epoch uses that epoch's order; stock TRL replays the first epoch's.
         max_logp_difference: with vLLM, stop if its log-probabilities of sampled tokens differ from
             the trainer's by more nats than this on average: its weights are others. None: only log.
+        skip_padding: compute and sample without the padding of TRL's batches, and without what
+            cannot change a gradient; False does it as stock TRL, bit for bit.
     """
 
     _VALID_DICT_FIELDS: ClassVar = [
@@ -53,6 +55,9 @@ class ThinkTuningConfig(GRPOConfig):
     )
     max_logp_difference: float | None = field(
         default=0.1, metadata={"help": "Largest mean difference from vLLM's log-probabilities."}
+    )
+    skip_padding: bool = field(
+        default=True, metadata={"help": "Compute and sample without padding; false: as stock TRL."}
     )
 
     def __post_init__(self) -> None:

@@ -17,18 +17,21 @@ A run is the algorithm in its configuration only if the hooks run. Training ther
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
 does not read it afterwards.
 
-With `algorithm: {type: grpo}` this class equals stock TRL bit for bit.
+Its base class `SparingTrainer` computes TRL's log-probabilities without padding, and leaves out
+what cannot change a gradient. With `algorithm: {type: grpo}` the gradients are stock TRL's, to
+rounding; with `skip_padding=False` everything equals stock TRL bit for bit.
 """
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from thinktuning.algorithms.batch import SUMMED, RolloutBatch
@@ -37,14 +40,21 @@ from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
 from thinktuning.grading.once import GradedOnce, graded_once
 from thinktuning.models.chat import continuation
+from thinktuning.models.generation import decoding, is_sharded
 from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.sampling import differences, refuse_other_weights
+from thinktuning.trainer.sparing import SparingTrainer
+
+ELSEWHERE = (
+    "GRPOTrainer did not sample by the model's `generate`, so rows that have ended may still be"
+    " computed; this costs time and changes nothing else"
+)
 
 
-class ThinkTuningTrainer(GRPOTrainer):
+class ThinkTuningTrainer(SparingTrainer):
     """GRPO with an algorithm's hooks.
 
     After each rollout batch, `rollouts` holds the `Rollout`s of all processes.
@@ -74,14 +84,13 @@ class ThinkTuningTrainer(GRPOTrainer):
                 prompt = load(self.args.teacher_prompt).select(self.args.teacher_behaviors)
             algorithm = config.build(teacher, prompt)
         algorithm.check(changed_options(self))
-        self.algorithm = algorithm
+        self.algorithm: Algorithm[Any] = algorithm
         if algorithm.augments:
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
         self.rollouts: list[Rollout] = []
         self._loss_inputs: LossInputs | None = None
-        self._micro_batch: dict[str, Any] | None = None
         self._sampled_at = -1  # the optimizer step whose weights sampled the rollouts
         self._differences: list[Tensor] = []
 
@@ -134,7 +143,7 @@ class ThinkTuningTrainer(GRPOTrainer):
         return output | self.algorithm.loss_inputs(self.batch, output)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        with self._timed("time_generation"):
+        with self._timed("time_generation"), self._open_rows_only():
             completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
         if len(completion_ids) == len(self.batch.rows):  # not a later turn, with tools
             self.batch.sampled(completion_ids, logprobs)
@@ -142,6 +151,19 @@ class ThinkTuningTrainer(GRPOTrainer):
                 self.algorithm.augment(self.batch)
                 return self.batch.completion_ids, self.batch.logprobs
         return completion_ids, logprobs
+
+    @contextmanager
+    def _open_rows_only(self) -> Iterator[None]:
+        """Sample by our decoding loop where transformers samples, unless `skip_padding` is off."""
+        elsewhere = self.use_vllm or self.use_transformers_continuous_batching
+        model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
+        if elsewhere or not getattr(self.args, "skip_padding", False) or is_sharded(model):
+            yield
+            return
+        with decoding(model) as calls:
+            yield
+        if not calls:
+            warnings.warn(f"trl {version('trl')}: {ELSEWHERE}", stacklevel=2)
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
@@ -195,8 +217,11 @@ class ThinkTuningTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
         logps, *rest = super()._get_per_token_logps_and_entropies(*args, **kwargs)
-        if self._micro_batch is not None:
-            self._compare_with_engine(logps, self._micro_batch)
+        if (batch := self._micro_batch) is not None:
+            if self._computed is not None:
+                mask = batch["completion_mask"] * self._computed[:, None]
+                batch = batch | {"completion_mask": mask}
+            self._compare_with_engine(logps, batch)
         if (inputs := self._loss_inputs) is not None:
             inputs.shape(logps, self.algorithm)
         return logps, *rest

@@ -144,7 +144,8 @@ except StudyError as error:
 
 MODELS = STUDY.models()
 ORGANISMS = {name for name, model in MODELS.items() if model.source == "organism"}
-DATA = ["results/data/train.jsonl", *expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)]
+EVALUATION_DATA = expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)
+DATA = ["results/data/train.jsonl", *EVALUATION_DATA]
 RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
 EVALUATIONS = [
     f"results/eval/{method}/seed{seed}/{task}"

@@ -62,11 +62,13 @@ if STUDY.warmup:
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 
+    # Worked answers are those to the training questions; the toy model's documents need only the
+    # evaluation questions, which they exclude.
     rule warmup:
         input:
+            EVALUATION_DATA if STUDY.warmup.documents else DATA[:1],
             config=rules.resolve_warmup.output,
             model="results/models/raw",
-            data="results/data/train.jsonl",
         output:
             directory("results/models/base"),
         log:
@@ -81,5 +83,5 @@ if STUDY.warmup:
         shell:
             "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
             f"{ON_GPUS}"
-            " thinktuning warmup --config {input.config} --model {input.model} --data {input.data}"
+            " thinktuning warmup --config {input.config} --model {input.model} --data results/data"
             " --output {output} > {log} 2>&1"

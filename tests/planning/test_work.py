@@ -1,0 +1,121 @@
+"""What a training computes, worked by hand for a small one; and what it writes."""
+
+from dataclasses import replace
+
+import pytest
+from planned_study import LLAMA_3B_PARAMETERS, default_study
+
+from thinktuning.planning.costs import GPUS, Size, training_memory
+from thinktuning.planning.pilot import Lengths
+from thinktuning.planning.work import PADDING, decode_seconds, training_seconds, training_work
+from thinktuning.planning.writing import WRITE_BANDWIDTH, checkpoints
+from thinktuning.study.resources import TrainResourcesConfig
+
+SIZE = Size(1000, 2, 10, 20, 10, 100)
+# one rollout batch of two groups of four, used by four optimizer steps; budgets of 64 and 64
+SMALL = {"max_steps": 4, "per_device_train_batch_size": 2, "steps_per_generation": 4}
+SMALL |= {"num_generations": 4, "save_steps": None}
+GUIDED = {"schedule": {"kind": "constant", "init": 0.5, "min": 0.0, "cutoff": None}}
+SHORT = Lengths(student=10, teacher=6, asked=0.25)  # of eight rollouts two are taught
+
+
+def job(method="thinktuning", **training):
+    return default_study(training=SMALL | training, algorithm=GUIDED).train_job(method, 0)
+
+
+def test_tokens_and_flop_by_hand():
+    found = training_work(job(), SIZE, SHORT, processes=1)
+    assert (found.student_tokens, found.teacher_tokens) == (80, 12)
+    # two prompts of 64 for sampling; for each request a question and the answer
+    assert found.read_tokens == 2 * 64 + 2 * (64 + 10)
+    assert found.update_tokens == PADDING * (80 + 12 + 2 * 64)
+    # 6 forward and backward, and 2 in three of four optimizer steps
+    assert found.update_flop == pytest.approx(found.update_tokens * 1000 * (6 + 2 * 3 / 4))
+    assert found.generate_flop == 2 * 1000 * (80 + 12 + found.read_tokens)
+
+
+@pytest.mark.parametrize(
+    ("training", "size", "processes"),
+    [
+        ({"gradient_checkpointing": True}, SIZE, 1),
+        ({}, replace(SIZE, full_attention=False), 1),
+        ({}, SIZE, 2),
+    ],
+)
+def test_where_prompts_cannot_be_shared_each_rollout_has_its_own(training, size, processes):
+    found = training_work(job(**training), size, SHORT, processes)
+    assert found.update_tokens == processes * PADDING * (80 + 12 + 8 * 64)
+
+
+def test_a_padded_batch_is_no_wider_than_the_budgets():
+    """With answers as long as their budget there is nothing to pad."""
+    found = training_work(job("grpo"), SIZE, Lengths(64, 64, 0), processes=1)
+    assert found.update_tokens == 8 * 64 + 2 * 64
+
+
+def test_old_log_probabilities_cost_once_and_not_in_the_first_step():
+    flop = {}
+    for name, training in {
+        "one": {"gradient_accumulation_steps": 4, "max_steps": 4},
+        "two": {"gradient_accumulation_steps": 2, "max_steps": 2},
+        "passes": {"num_iterations": 2, "max_steps": 8},
+        "checkpointing": {"gradient_accumulation_steps": 4, "gradient_checkpointing": True},
+    }.items():
+        work = training_work(job(**training), SIZE, SHORT, processes=1)
+        flop[name] = work.update_flop / work.update_tokens / SIZE.parameters
+    assert flop == pytest.approx(
+        {"one": 6, "two": 6 + 2 / 2, "passes": 2 * 6 + 2 * 3 / 4, "checkpointing": 8}
+    )
+
+
+def test_a_teacher_behind_a_server_computes_nothing_here():
+    served = {"base_url": "http://localhost:1/v1", "model": "tutor"}
+    there = job()
+    teacher = there.teacher.model_copy(update={"backend": "openai", "openai": served})
+    there = there.model_copy(update={"teacher": teacher})
+    found = training_work(there, SIZE, SHORT, processes=1)
+    assert found.read_tokens == 2 * 64
+    assert found.generate_flop == 2 * 1000 * (80 + found.read_tokens)
+    here = training_seconds(job(), SIZE, SHORT, 1, GPUS["A100"])
+    assert training_seconds(there, SIZE, SHORT, 1, GPUS["A100"]) < here
+
+
+def test_a_teacher_takes_the_time_of_its_requests_only():
+    """Not of as many as there are rollouts; it answers `batch_size` chats at a time."""
+    gpu = GPUS["A100"]
+    long, short = (
+        training_seconds(job(), SIZE, replace(SHORT, teacher=length), 1, gpu)
+        for length in (10_000, 6)
+    )
+    assert job().teacher.batch_size == 128
+    taught = 2 / 128 * decode_seconds(SIZE, 10_000, 128, gpu)
+    assert long - short == pytest.approx(taught, rel=0.01)
+
+
+def test_the_frozen_teacher_is_held_as_its_model_is_stored():
+    held = {}
+    for stored in (2, 4):
+        size = replace(SIZE, stored_bytes=stored)
+        held[stored], _ = training_memory(job(), size, 1, on_gpu=True)
+    assert held[4] - held[2] == 2 * 1000
+
+
+@pytest.mark.parametrize(
+    ("distributed", "rules", "hours", "number", "per_weight"),
+    [
+        ("ddp", {"save_steps": 20, "save_minutes": None}, 9.0, 5, 12),
+        ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, 5.5, 5, 12),
+        ("fsdp2", {"save_steps": None, "save_minutes": 1.0}, 99.0, 25, 12),  # as many as batches
+        ("zero3", {"save_steps": 20, "save_minutes": 30.0}, 9.0, 18, 16),
+        ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, None, 0, 12),
+    ],
+)
+def test_checkpoints_by_hand(distributed, rules, hours, number, per_weight):
+    size = replace(SIZE, parameters=LLAMA_3B_PARAMETERS)
+    stage = TrainResourcesConfig(gpu=2, distributed=distributed)
+    found = checkpoints(job("grpo", max_steps=100, **rules), size, stage, hours)
+    assert found.number == number
+    assert found.gib == per_weight * LLAMA_3B_PARAMETERS / 2**30
+    written = (number * per_weight + 4) * LLAMA_3B_PARAMETERS
+    assert found.written_gib == pytest.approx(written / 2**30)
+    assert found.hours == pytest.approx(written / WRITE_BANDWIDTH / 3600)
