@@ -27,7 +27,7 @@ WORK = {
     "model": "model.materialize",
     "warmup": "warmup.warm_up",
     "train": "train.train",
-    "evaluate": "evaluate.evaluate",
+    "evaluate": "evaluate.evaluate_tasks",
     "judge": "judge.judge",
     "compare": "compare.compare",
     "report": "report.report",
@@ -40,8 +40,11 @@ real = builtins.__import__
 def watching(name, globals=None, locals=None, fromlist=(), level=0):
     module = real(name, globals, locals, fromlist, level)
     if name == home and function in (fromlist or ()):
-        setattr(module, function, lambda *_: os._exit(0))
+        setattr(module, function, lambda *_: stop(module))
     return module
+def stop(module):
+    getattr(module, "load_libraries", int)()  # if the function itself imports what it may need
+    os._exit(0)
 builtins.__import__ = watching
 from thinktuning.commands.cli import main
 main()

@@ -6,6 +6,7 @@ from evaluate_job import evaluate_job
 
 from thinktuning.commands.evaluate import sample_rows, summarize
 from thinktuning.evaluation.lm import Answer
+from thinktuning.grading.grader import Grader
 
 
 def document(number, row_id, gold, *texts):
@@ -29,7 +30,8 @@ def test_rows_are_graded_with_behaviors():
         4: [Answer(right, 5, True), Answer(right, 9, False), Answer(wrong, 6, True)],
     }
     job = evaluate_job(num_samples=3)
-    rows = sample_rows(job, documents, SimpleNamespace(answers=answers))
+    with Grader() as grader:
+        rows = sample_rows(job, documents, SimpleNamespace(answers=answers), grader)
     kept = [
         (r["id"], r["num_tokens"], r["answer"], r["verdict"], r["correct"], r["reflects"])
         for r in rows
@@ -55,7 +57,8 @@ def test_the_first_committed_answer_is_graded_too():
     lm = SimpleNamespace(answers={0: [Answer(text, 9, True)]})
     documents = [document(0, "a", "7", text)]
     documents[0]["doc"]["subset"] = "2024"
-    (row,) = sample_rows(evaluate_job(num_samples=1), documents, lm)
+    with Grader() as grader:
+        (row,) = sample_rows(evaluate_job(num_samples=1), documents, lm, grader)
     assert (row["first_answer"], row["answer"]) == ("8", "7")
     assert (row["first_correct"], row["correct"]) == (False, True)
     assert row["subset"] == "2024"

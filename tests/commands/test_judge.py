@@ -79,6 +79,22 @@ def test_a_server_judges_each_answer_with_its_question(stored, tmp_path):
         assert row["judge"] == (None if question == "q3" else ["self_conflict"] * sample)
 
 
+def test_the_same_answers_are_judged_again_by_another_judge_only(stored, tmp_path):
+    output = tmp_path / "judgments.jsonl"
+    with Server(lambda *_: (200, reply("<behaviors>none</behaviors>"))) as server:
+        for _ in range(2):
+            judge(judge_job(server.url), *stored, output)
+        assert len(server.requests) == 10
+        judge(judge_job(server.url, num_samples=4), *stored, output)
+        assert len(server.requests) == 14
+        samples, _ = stored
+        rows = list(read_jsonl(samples))
+        write_jsonl(samples, [rows[0] | {"text": "Another."}, *rows[1:]])
+        judge(judge_job(server.url, num_samples=4), *stored, output)
+        assert len(server.requests) == 18
+    assert {path.name for path in tmp_path.glob(".*")} == set()
+
+
 def test_num_samples_answers_are_judged_the_same_ones_each_time(stored, tmp_path):
     with Server(lambda *_: (200, reply("<behaviors>none</behaviors>"))) as server:
         for name in ("a", "b"):

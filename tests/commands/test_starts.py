@@ -111,7 +111,7 @@ def test_a_mistaken_configuration_is_reported_before_torch_is_imported(tmp_path,
     assert not found & {*TORCH, "numpy"}
 
 
-def test_training_and_evaluation_import_nothing_of_each_other(tmp_path):
+def test_training_and_evaluation_import_nothing_of_each_other(tmp_path, tiny_model_dir):
     study = load_study(ROOT / "config.yaml")
     questions(tmp_path / "task.jsonl")
     options = ["--model", "none", "--data", "task.jsonl", "--output", "none"]
@@ -121,4 +121,11 @@ def test_training_and_evaluation_import_nothing_of_each_other(tmp_path):
     assert "trl" in found and not found & of_others
     job = config(tmp_path, study.evaluate_job("grpo", 0, "chain_sum"))
     found = imported(tmp_path, "evaluate", "--config", job, *options, fails_with="--model none")
+    assert not found & TORCH
+    options[1] = str(tiny_model_dir)
+    spec = study.evaluation.of_task(study.tasks["chain_sum"])
+    spec = spec.model_copy(update={"max_gen_toks": 5000})
+    asked = study.evaluate_job("grpo", 0, "chain_sum").model_copy(update={"evaluation": spec})
+    job = config(tmp_path, asked)
+    found = imported(tmp_path, "evaluate", "--config", job, *options, fails_with="context length")
     assert "lm_eval" in found and not found & {"trl", "matplotlib", "reasoning_gym", "vllm"}

@@ -14,7 +14,7 @@ from processes import environment, run
 from transformers import AutoTokenizer
 from vllm_on_cpu import ENGINE, prepare
 
-from thinktuning.commands.evaluate import evaluate
+from thinktuning.commands.evaluate import Evaluation, evaluate, evaluate_tasks
 from thinktuning.commands.train import train
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
@@ -59,6 +59,24 @@ def test_vllm_evaluates_as_transformers_does(lively, data, tmp_path, request, mo
         assert row == expected
     assert {row["finish_reason"] for row in kept["hf"]} == {"stop", "length"}
     assert not vllm.envs.VLLM_USE_FLASHINFER_SAMPLER  # on a GPU it would be compiled
+
+
+def test_a_task_has_the_same_answers_alone_and_after_another(lively, data, tmp_path, request):
+    """Although the tasks share the engine, whose generator goes on."""
+    study = load_study(request.config.rootpath / "config.yaml")
+    job = study.evaluate_job("zero_shot", None, "chain_sum")
+    changes = {"backend": "vllm", "model_args": ENGINE | {"max_model_len": 512}}
+    changes |= {"batch_size": "auto", "max_gen_toks": 40}
+    job = job.model_copy(update={"evaluation": job.evaluation.model_copy(update=changes)})
+    other = job.model_copy(update={"task": "other", "num_samples": 1})
+    after = Evaluation(job, data, tmp_path / "after")
+    evaluate_tasks([Evaluation(other, data, tmp_path / "other"), after], lively)
+    evaluate(job, lively, data, tmp_path / "alone")
+    alone, found = (
+        [row["text"] for row in read_jsonl(tmp_path / name / "samples.jsonl")]
+        for name in ("alone", "after")
+    )
+    assert alone == found and len(set(alone)) > len(alone) / 2
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The SLURM profile, on a real SLURM with fake GPUs that the test starts."""
 
+import copy
 import os
 import re
 import subprocess
@@ -58,10 +59,10 @@ def command(directory, study, *arguments):
     ]
 
 
-def train_job(env):
-    """Return the id of the running training job, "" if there is none."""
+def running_job(env, rule):
+    """Return the id of the running job of a rule, "" if there is none."""
     running = slurm.output(env, "squeue", "--noheader", "--states=R", "-o", "%A %k")
-    found = re.search(r"^(\d+) rule_train_", running, re.M)
+    found = re.search(rf"^(\d+) rule_{rule}_", running, re.M)
     return found[1] if found else ""
 
 
@@ -84,15 +85,17 @@ def test_a_study_survives_scancel_and_requeue(cluster, study, tmp_path):
             return last_checkpoint(run) >= step
 
         slurm.wait(lambda: reaches(4), 120, "training has a checkpoint")
-        cancelled = train_job(cluster)
+        cancelled = running_job(cluster, "train")
         subprocess.run(["scancel", cancelled], env=cluster, check=True)
         slurm.wait(
-            lambda: train_job(cluster) not in ("", cancelled), 60, "the job was submitted again"
+            lambda: running_job(cluster, "train") not in ("", cancelled),
+            60,
+            "the job was submitted again",
         )
         reached = last_checkpoint(run)
         assert 4 <= reached < 60
         slurm.wait(lambda: reaches(reached + 4), 60, "training resumes")
-        requeued = train_job(cluster)
+        requeued = running_job(cluster, "train")
         subprocess.run(["scontrol", "requeue", requeued], env=cluster, check=True)
         process.wait(180)
     finally:
@@ -112,6 +115,36 @@ def test_a_study_survives_scancel_and_requeue(cluster, study, tmp_path):
     assert all((weights[name] == expected[name]).all() for name in expected)
     assert untimed(run) == untimed(whole)
     assert (run / "rollouts.jsonl").read_text() == (whole / "rollouts.jsonl").read_text()
+
+
+def test_a_cancelled_evaluation_keeps_the_tasks_that_it_has_finished(
+    cluster, study, tmp_path, lively
+):
+    study["model"] = {"source": "path", "path": str(lively)}
+    study["tasks"] = {"first": study["tasks"]["chain_sum"]}
+    study["tasks"]["second"] = copy.deepcopy(study["tasks"]["first"])
+    study["tasks"]["second"] |= {"num_samples": 100}
+    directory = tmp_path / "results/eval/zero_shot/seed0"
+    target = "results/eval/zero_shot/seed0/second/results.json"
+    with (tmp_path / "out").open("w") as out:
+        process = subprocess.Popen(
+            command(tmp_path, study, target), cwd=tmp_path, env=cluster, stdout=out, stderr=out
+        )
+    try:
+        kept = directory / "first/.results.json.done/results.json"
+        slurm.wait(kept.exists, 180, "the first task is done")
+        made = kept.read_text()
+        cancelled = running_job(cluster, "evaluate")
+        subprocess.run(["scancel", cancelled], env=cluster, check=True)
+        process.wait(300)
+    finally:
+        process.kill()
+    printed = (tmp_path / "out").read_text()
+    assert process.returncode == 0, printed
+    assert f"SLURM-job '{cancelled}' failed" in printed
+    assert (directory / "first/results.json").read_text() == made
+    assert (directory / "second/samples.jsonl").exists()
+    assert not list(directory.rglob(".*"))
 
 
 def test_jobs_get_the_gpus_memory_and_time_of_the_study(cluster, study, tmp_path, likely_eos):

@@ -13,11 +13,11 @@ def test_default_study_is_planned_from_any_directory(tmp_path: Path) -> None:
     methods, num_seeds = DEFAULT["methods"].values(), len(DEFAULT["seeds"])
     num_untrained = sum(not method.get("train", True) for method in methods)
     num_runs = (len(methods) - num_untrained) * num_seeds
-    num_evaluations = (num_runs + num_untrained) * len(DEFAULT["tasks"])
+    num_models = num_runs + num_untrained
     stages = ("data", "exemplars", "model", "compare")
     once = {f"resolve_{stage}": 1 for stage in stages} | {"data": 1, "exemplars": 1, "organism": 1}
     many = {"resolve_train": num_runs, "train": num_runs}
-    many |= {"resolve_evaluate": num_evaluations, "evaluate": num_evaluations}
+    many |= {"resolve_evaluate": num_models * len(DEFAULT["tasks"]), "evaluate": num_models}
     assert planned(tmp_path) == once | many | {"compare": 1, "report": 1, "all": 1}
 
 

@@ -1,26 +1,29 @@
-"""Evaluate one model on one task.
+"""Evaluate one model on one or several tasks.
 
-    thinktuning evaluate --config results/eval/grpo/seed0/chain_sum/config.json ...
+    thinktuning evaluate --model MODEL --config CONFIG... --data QUESTIONS... --output DIRECTORY...
 
 lm-eval asks the questions: a task of thinktuning/evaluation/tasks/ on the prepared snapshot, with
 the model's chat template and the study's sampling. Every answer is stored in samples.jsonl, one row
 per question and sample, so all tables can be rebuilt without a model.
+
+The model is loaded once. Each task is asked as if it were alone: lm-eval sets the seeds anew, and
+no batch has questions of two tasks. Its files are written when it is done; a job that is started
+again makes the others only (`thinktuning.io.kept`).
 """
 
 import hashlib
 import json
 import time
-from dataclasses import astuple
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
-from thinktuning.data.prompt import prompt_sha256, student_chat
+from thinktuning.commands.asking import ask, checked_prompts
+from thinktuning.commands.inputs import fingerprint
+from thinktuning.data.prompt import prompt_sha256
 from thinktuning.data.questions import read_questions
-from thinktuning.evaluation.config import TASKS
 from thinktuning.evaluation.lm import recording_model
 from thinktuning.grading.answers import extract_boxed
 from thinktuning.grading.behaviors import detect, first_boxed
@@ -28,163 +31,133 @@ from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256, write_jsonl, write_text_atomic
-from thinktuning.models.chat import encode_chats
-from thinktuning.models.checks import check
+from thinktuning.io.kept import forget, keep, recover
+from thinktuning.io.modules import load_modules
+from thinktuning.models.checks import check, required
 from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import EvaluateJob
 
+FILES = ("samples.jsonl", "results.json")  # results.json last: it says what they were made from
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One task to evaluate a model on: its job, its questions, the directory of its results."""
+
+    job: EvaluateJob
+    data: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Missing(Evaluation):
+    """A task without valid results: its questions, its inputs' hashes, the results' fingerprint."""
+
+    questions: list[dict[str, Any]]
+    inputs: dict[str, str | None]
+    fingerprint: str
+
 
 def evaluate(job: EvaluateJob, model_dir: Path, data: Path, output: Path) -> None:
-    """Run one evaluation job.
+    """Evaluate a model on one task, as `evaluate_tasks` does."""
+    evaluate_tasks([Evaluation(job, data, output)], model_dir)
+
+
+def evaluate_tasks(evaluations: Sequence[Evaluation], model_dir: Path) -> None:
+    """Evaluate a model on the tasks that have no results of this job, model and data yet.
 
     Raises:
-        StudyError: the questions or the model do not match the configuration.
+        StudyError: the questions or the model do not match the configuration, or the jobs do not
+            fit together.
     """
-    questions = read_questions(data, job.answer_kind)
+    check_one_engine([one.job for one in evaluations])
+    questions = [read_questions(one.data, one.job.answer_kind) for one in evaluations]
+    list(required(model_dir, f"--model {model_dir}"))
+    model = model_sha256(model_dir)
+    missing: list[Missing] = []
+    for one, rows in zip(evaluations, questions, strict=True):
+        inputs: dict[str, str | None] = {"model": model, "data": sha256(one.data)}
+        made_from = fingerprint(one.job, inputs)
+        if recover(one.output, FILES, partial(is_valid, made_from=made_from)):
+            print(f"{one.output}: has these results already; delete them to evaluate again")
+        else:
+            missing.append(Missing(one.job, one.data, one.output, rows, inputs, made_from))
+    if missing:
+        make(missing, model_dir)
+    for one in evaluations:
+        forget(one.output, FILES)
+
+
+def check_one_engine(jobs: Sequence[EvaluateJob]) -> None:
+    """Check that one engine can run all jobs.
+
+    Raises:
+        StudyError: names two jobs that need different ones.
+    """
+    engines = [
+        (job.evaluation.backend, job.evaluation.model_args, job.chat_template_kwargs)
+        for job in jobs
+    ]
+    for job, engine in zip(jobs, engines, strict=True):
+        if engine != engines[0]:
+            raise StudyError(
+                f"--config: {jobs[0].task} and {job.task} differ in backend, model_args or"
+                " chat_template_kwargs, so that no engine can run both; evaluate them one by one"
+            )
+
+
+def is_valid(directory: Path, made_from: str) -> bool:
+    """Return whether a directory has complete results with this fingerprint."""
+    try:
+        results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    complete = all((directory / name).is_file() for name in FILES)
+    return complete and isinstance(results, dict) and results.get("fingerprint") == made_from
+
+
+def load_libraries() -> None:
+    """Import what an evaluation needs, and a job that keeps all results does not."""
+    load_modules("transformers.modeling_utils", "lm_eval.evaluator", "lm_eval.models.huggingface")
+
+
+def make(tasks: Sequence[Missing], model_dir: Path) -> None:
+    """Load the model, evaluate it on each task, and write its results."""
+    load_libraries()
+    import torch
+
+    job = tasks[0].job
     check(
         model_dir,
         f"--model {model_dir}",
-        system=bool(job.prompt.system),
+        system=any(one.job.prompt.system for one in tasks),
         template_kwargs=job.chat_template_kwargs,
     )
 
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
-
-    started = time.perf_counter()
+    started = time.perf_counter()  # the first task's time includes loading the model
     lm = recording_model(model_dir, job.evaluation, job.chat_template_kwargs)
-    prompts = checked_prompts(job, questions, lm, data)
-    seed = job.evaluation.seed
-    with TemporaryDirectory() as name:
-        directory = Path(name)
-        write_documents(questions, directory / "test.parquet")
-        task = directory / f"{job.lm_eval}.yaml"
-        task.write_text(yaml.safe_dump(task_config(job, directory)), encoding="utf-8")
-        evaluated = simple_evaluate(
-            model=lm,
-            tasks=[str(task)],
-            task_manager=TaskManager(include_defaults=False),
-            apply_chat_template=True,
-            system_instruction=job.prompt.system,
-            random_seed=seed,
-            numpy_random_seed=seed,
-            torch_random_seed=seed,
-            bootstrap_iters=0,
-        )
-    documents = evaluated["samples"][job.lm_eval]
-    check_asked(documents, questions, prompts, lm)
-    rows = sample_rows(job, documents, lm)
-    write_jsonl(output / "samples.jsonl", rows)
-    summary = summarize(job, rows) | {
-        "inputs": {
-            "model": model_sha256(model_dir),
-            "data": sha256(data),
-            "prompt": prompt_sha256(job.prompt, lm.tokenizer, job.chat_template_kwargs),
-        },
-        "wall_seconds": time.perf_counter() - started,
-        "peak_memory_mb": provenance.peak_memory_mb(),
-    }
-    summary |= provenance.collect()
-    write_text_atomic(output / "results.json", json.dumps(summary, indent=2) + "\n")
+    # of all tasks before the first answer, since one may be too long
+    prompts = [checked_prompts(one.job, one.questions, lm, one.data) for one in tasks]
+    with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
+        for one, ids in zip(tasks, prompts, strict=True):
+            rows = sample_rows(one.job, ask(one.job, one.questions, ids, lm), lm, grader)
+            write_jsonl(one.output / "samples.jsonl", rows)
+            summary = summarize(one.job, rows) | {"fingerprint": one.fingerprint}
+            prompt = prompt_sha256(one.job.prompt, lm.tokenizer, one.job.chat_template_kwargs)
+            summary["inputs"] = one.inputs | {"prompt": prompt}
+            summary["sampling"]["batch_size"] = lm.used_batch_size
+            summary["wall_seconds"] = time.perf_counter() - started
+            summary["peak_memory_mb"] = provenance.peak_memory_mb()
+            summary |= provenance.collect()
+            write_text_atomic(one.output / "results.json", json.dumps(summary, indent=2) + "\n")
+            keep(one.output, FILES)
+            started = time.perf_counter()
 
 
-def checked_prompts(
-    job: EvaluateJob, rows: list[dict[str, Any]], lm: Any, data: Path
-) -> list[list[int]]:
-    """Return each question's prompt as token IDs, as training asks it.
-
-    Raises:
-        StudyError: a prompt leaves no room for `max_gen_toks`; lm-eval would truncate it.
-    """
-    chats = [student_chat(row["question"], job.prompt) for row in rows]
-    prompts = encode_chats(chats, lm.tokenizer, job.chat_template_kwargs)
-    longest = max(range(len(rows)), key=lambda i: len(prompts[i]))
-    length = len(prompts[longest])
-    if length + job.evaluation.max_gen_toks > lm.max_length:
-        raise StudyError(
-            f"{data}: question {rows[longest]['id']!r} has a prompt of {length}"
-            f" tokens; with max_gen_toks = {job.evaluation.max_gen_toks} that exceeds"
-            f" the model's context length of {lm.max_length} tokens; lower max_gen_toks or drop"
-            " the question"
-        )
-    return prompts
-
-
-def write_documents(questions: list[dict[str, Any]], path: Path) -> None:
-    """Write the questions for lm-eval as Parquet, which holds the types: text, and options.
-
-    Of a JSONL file `datasets` infers them, and takes an id such as 2024-01-01 for a date.
-    """
-    from datasets import Dataset, Features, List, Value
-
-    names = list(dict.fromkeys(name for row in questions for name in row))
-    rows = [{name: row.get(name) for name in names} for row in questions]
-    text = Value("string")
-    features = Features({name: List(text) if name == "options" else text for name in names})
-    Dataset.from_list(rows, features=features).to_parquet(path)
-
-
-def check_asked(
-    documents: list[dict[str, Any]],
-    questions: list[dict[str, Any]],
-    prompts: list[list[int]],
-    lm: Any,
-) -> None:
-    """Check that lm-eval has asked every question, in the prompt in which training asks it."""
-    for document in documents:
-        index = document["doc_id"]
-        asked = document["arguments"][0][0]
-        row = {name: value for name, value in document["doc"].items() if value is not None}
-        if row != questions[index] or lm.prompt_ids[asked] != prompts[index]:
-            raise RuntimeError(
-                f"lm_eval {version('lm_eval')}: question {questions[index]['id']!r} was asked as"
-                f" {asked!r}, which is not the study's prompt"
-            )
-    if len(documents) != len(questions):
-        raise RuntimeError(
-            f"lm_eval {version('lm_eval')}: asked {len(documents)} of {len(questions)} questions"
-        )
-
-
-def task_config(job: EvaluateJob, directory: Path) -> dict[str, Any]:
-    """Return the task's YAML with the study's prompt, number of samples and sampling.
-
-    Args:
-        job: the evaluation.
-        directory: has the questions as test.parquet, and room for a cache of this job's own.
-    """
-    greedy = job.evaluation.temperature == 0
-    sampling: dict[str, Any] = {"do_sample": False}
-    if not greedy:
-        # top_k 0: transformers' default would keep the 50 most likely tokens only
-        sampling = {"do_sample": True, "temperature": job.evaluation.temperature, "top_k": 0}
-    if job.evaluation.backend == "vllm":
-        sampling["skip_special_tokens"] = True  # as hf does
-    return {
-        "include": str(TASKS / f"{job.lm_eval}.yaml"),
-        "task": job.lm_eval,
-        "dataset_path": "parquet",
-        "dataset_kwargs": {
-            "data_files": {"test": str(directory / "test.parquet")},
-            "cache_dir": str(directory / "cache"),
-        },
-        # a Jinja template; the suffix is plain text in it
-        "doc_to_text": "{{question}}{% raw %}" + job.prompt.suffix + "{% endraw %}",
-        "repeats": job.num_samples,
-        "filter_list": [
-            {
-                "name": "samples",
-                "filter": [{"function": "take_first_k", "k": job.num_samples}],
-            }
-        ],
-        "generation_kwargs": sampling | {"until": [], "max_gen_toks": job.evaluation.max_gen_toks},
-    }
-
-
-def sample_rows(job: EvaluateJob, documents: list[dict[str, Any]], lm: Any) -> list[dict[str, Any]]:
+def sample_rows(
+    job: EvaluateJob, documents: list[dict[str, Any]], lm: Any, grader: Grader
+) -> list[dict[str, Any]]:
     """Return the rows of samples.jsonl: verdicts, behaviors, length and finish reason."""
-    import torch
-
     rows = []
     for document in documents:
         question, prompt = document["doc"], document["arguments"][0][0]
@@ -211,11 +184,10 @@ def sample_rows(job: EvaluateJob, documents: list[dict[str, Any]], lm: Any) -> l
     golds = [row["gold"] for row in rows]
     of_question = {d["doc"]["id"]: d["doc"].get("options") for d in documents}
     options = [of_question[row["id"]] for row in rows]
-    with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
-        last, first = (
-            grader.grade([row[key] for row in rows], golds, job.answer_kind, options)
-            for key in ("answer", "first_answer")
-        )
+    last, first = (
+        grader.grade([row[key] for row in rows], golds, job.answer_kind, options)
+        for key in ("answer", "first_answer")
+    )
     return [
         row
         | {"verdict": str(verdict), "correct": verdict == "correct"}

@@ -11,7 +11,7 @@ from thinktuning.data.prompt import prompt_sha256
 from thinktuning.io.files import sha256
 from thinktuning.models.chat import encode_chats
 from thinktuning.models.config import model_sha256
-from thinktuning.study.jobs import TrainJob, to_json
+from thinktuning.study.jobs import Job, TrainJob, to_json
 from thinktuning.teachers.prompts import locate
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def read_inputs(
     }
 
 
-def fingerprint(job: TrainJob, inputs: Mapping[str, str | None]) -> str:
+def fingerprint(job: Job, inputs: Mapping[str, str | None]) -> str:
     """Return a hash of a job's configuration and its inputs."""
     text = to_json(job) + json.dumps(inputs, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

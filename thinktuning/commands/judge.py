@@ -7,14 +7,18 @@ reply is recorded as missing, not as "none".
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
+from thinktuning.commands.inputs import fingerprint
 from thinktuning.data.formats import digest
 from thinktuning.data.questions import read_questions
 from thinktuning.grading.behaviors import PATTERNS
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.io.files import read_jsonl, sha256, write_jsonl
+from thinktuning.io.kept import forget, recover
 from thinktuning.models.chat import Chat, without_thoughts
-from thinktuning.models.checks import check
+from thinktuning.models.checks import check, required
+from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import JudgeJob
 from thinktuning.teachers.connect import connect
 from thinktuning.teachers.prompts import load
@@ -29,6 +33,8 @@ def judge(
 ) -> None:
     """Write one row per judged answer: id, sample, the detector's behaviors, the judge's.
 
+    If the same judge has judged the same answers, its judgments stay.
+
     Raises:
         StudyError: the answers or questions cannot be read, or the judge does not respond.
     """
@@ -39,6 +45,30 @@ def judge(
             f"{samples}: {len(absent)} answers to questions that are not in {data};"
             " evaluate again: `snakemake -R evaluate`"
         )
+    inputs: dict[str, str | None] = {"samples": sha256(samples), "data": sha256(data)}
+    if model_dir:
+        list(required(model_dir, f"--model {model_dir}"))
+        inputs["model"] = model_sha256(model_dir)
+    made_from = fingerprint(job, inputs)
+    names = [output.name]
+    if recover(output.parent, names, lambda place: is_valid(place / output.name, made_from)):
+        print(f"{output}: has these judgments already; delete it to judge again")
+    else:
+        judged = judgments(job, questions, rows, model_dir)
+        write_jsonl(output, [row | {"fingerprint": made_from} for row in judged])
+    forget(output.parent, names)
+
+
+def is_valid(path: Path, made_from: str) -> bool:
+    """Return whether a file has judgments with this fingerprint."""
+    rows = list(read_jsonl(path)) if path.is_file() else []
+    return bool(rows) and all(row.get("fingerprint") == made_from for row in rows)
+
+
+def judgments(
+    job: JudgeJob, questions: dict[str, str], rows: list[dict[str, Any]], model_dir: Path | None
+) -> list[dict[str, Any]]:
+    """Choose answers and ask the judge; return the rows to write."""
     chosen = sorted(rows, key=lambda row: digest(row["id"], str(row["sample"])))
     chosen = chosen[: job.judge.num_samples]
     prompt = load(job.judge.prompt, "judge.prompt")
@@ -54,13 +84,10 @@ def judge(
             sum(reply is None for reply in replies),
             next((reply for reply in replies if reply is not None), None),
         )
-    write_jsonl(
-        output,
-        [
-            {"id": row["id"], "sample": row["sample"], "lexical": row["behaviors"], "judge": named}
-            for row, named in zip(chosen, judged, strict=True)
-        ],
-    )
+    return [
+        {"id": row["id"], "sample": row["sample"], "lexical": row["behaviors"], "judge": named}
+        for row, named in zip(chosen, judged, strict=True)
+    ]
 
 
 def ask(job: JudgeJob, chats: list[Chat], model_dir: Path | None) -> list[str | None]:

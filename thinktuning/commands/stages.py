@@ -111,14 +111,23 @@ def add_training(commands: "Subcommands") -> None:
 
 def add_evaluation(commands: "Subcommands") -> None:
     """Add the stages that evaluate models and judge their answers."""
-    commands.add(
+    evaluation = commands.add(
         evaluate,
-        "Evaluate one model on one task with lm-eval.",
-        config=CONFIG,
+        "Evaluate one model with lm-eval, on one or several tasks.",
+        "The model is loaded once. Each task is asked as if it were alone, and has its results when"
+        " it\nis done. Results that exist already, of the same configuration, model and questions,"
+        " stay: delete\nthem to evaluate again. So an interrupted command can be repeated.",
         model="directory of the model",
-        data="prepared questions of the task (JSONL)",
-        output="directory for results.json and samples.jsonl",
     )
+    several = {
+        "config": f"{CONFIG}; one per task",
+        "data": "prepared questions (JSONL) of each task, in the same order",
+        "output": "directory for results.json and samples.jsonl of each task, in the same order",
+    }
+    for name, meaning in several.items():
+        evaluation.add_argument(
+            f"--{name}", nargs="+", required=True, type=Path, metavar="PATH", help=meaning
+        )
     commands.add(
         judge,
         "Have a model label the reflective behaviors in answers.",
@@ -184,12 +193,21 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Evaluate one model on one task."""
-    job = read_config(arguments.config, EvaluateJob)
-    load_modules("transformers.modeling_utils", "lm_eval.evaluator", "lm_eval.models.huggingface")
-    from thinktuning.commands.evaluate import evaluate
+    """Evaluate one model."""
+    from thinktuning.commands.evaluate import Evaluation, evaluate_tasks
 
-    evaluate(job, arguments.model, arguments.data, arguments.output)
+    given = [arguments.config, arguments.data, arguments.output]
+    if len({len(paths) for paths in given}) > 1:
+        raise StudyError(
+            "evaluate takes as many --data and --output as --config: one of each per task; found"
+            f" {len(arguments.config)} --config, {len(arguments.data)} --data and"
+            f" {len(arguments.output)} --output"
+        )
+    evaluations = [
+        Evaluation(read_config(config, EvaluateJob), questions, output)
+        for config, questions, output in zip(*given, strict=True)
+    ]
+    evaluate_tasks(evaluations, arguments.model)
 
 
 def judge(arguments: argparse.Namespace) -> None:

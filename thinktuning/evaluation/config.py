@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from thinktuning.data.config import Source, check_kind
 from thinktuning.grading.answers import AnswerKind
@@ -98,6 +98,23 @@ ENGINE_ARGS = {
 }
 
 
+# The size of batches that `auto` starts with; on a GPU, `hf` halves it until memory suffices.
+CPU_BATCH = 64
+GPU_BATCH = 1024
+VLLM_BATCH = 256  # vLLM's own default for the answers that it works on at a time
+
+
+def _batch_size(value: Any) -> Any:
+    """Check a size; a union's two messages would not say what is allowed."""
+    is_size = isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if value != "auto" and not is_size:
+        raise ValueError("should be a positive integer, or auto")
+    return value
+
+
+BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
+
+
 class EvaluationConfig(Section):
     """How a task's answers are sampled; greedy is `temperature: 0` with `num_samples: 1`.
 
@@ -109,7 +126,7 @@ class EvaluationConfig(Section):
     model_args: dict[str, Any] = Field(default_factory=dict)
     temperature: Annotated[Number, Field(ge=0)]
     max_gen_toks: PositiveInt
-    batch_size: PositiveInt
+    batch_size: BatchSize
     seed: Seed = 1234
 
     @model_validator(mode="after")
@@ -135,8 +152,15 @@ class StudyEvaluationConfig(Section):
     model_args: dict[str, Any] = Field(default_factory=dict)
     temperature: Annotated[Number, Field(ge=0)] | None = None
     max_gen_toks: PositiveInt | None = None
-    batch_size: PositiveInt
+    batch_size: BatchSize
     seed: Seed = 1234
+
+    @property
+    def expected_batch_size(self) -> int:
+        """The size of batches to plan with; for `auto` what vLLM, or hf on a CPU, starts with."""
+        if self.batch_size == "auto":
+            return VLLM_BATCH if self.backend == "vllm" else CPU_BATCH
+        return self.batch_size
 
     def of_task(self, task: TaskConfig) -> EvaluationConfig:
         """Return a task's section `evaluation`, with every value."""

@@ -11,16 +11,21 @@ penalty are ignored, as in TRL.
 """
 
 import os
+import random
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from thinktuning.evaluation.config import EvaluationConfig
+from thinktuning.evaluation.config import CPU_BATCH, GPU_BATCH, EvaluationConfig
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import Chat, encode_chats
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,15 @@ class Recorder:
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.evaluation = evaluation
         self.template_kwargs = template_kwargs
+        self.begin(evaluation)
+
+    def begin(self, evaluation: EvaluationConfig) -> None:
+        """Begin a task, with its own sampling."""
+        self.evaluation = evaluation
         self.answers: dict[int, list[Answer]] = {}
         self.prompt_ids: dict[str, list[int]] = {}
+        self.used_batch_size = 0
 
     def apply_chat_template(self, chat_history: Chat, add_generation_prompt: bool = True) -> str:
         """Render a chat, and keep its tokens; lm-eval's own would leave out a system turn."""
@@ -72,18 +82,30 @@ class Recorder:
 
     def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
         """Answer every request, in batches, longest prompt first."""
+        size = self.evaluation.batch_size
+        if size == "auto":
+            said = halving(partial(self.answer_all, requests), self.first_size(len(requests)))
+        else:
+            said = self.answer_all(requests, size)
+        self.answers = by_document(requests, said)
+        return [answer.text for answer in said]
+
+    def answer_all(self, requests: Sequence[Any], size: int) -> list[Answer]:
+        """Return the answer to each request, in batches of a size."""
+        self.used_batch_size = size
         prompts = [request.args[0] for request in requests]
         encoded = [self.prompt_ids[prompt] for prompt in prompts]
         answers: dict[int, Answer] = {}
-        lengths = [len(ids) for ids in encoded]
-        batched = batches(lengths, prompts, self.evaluation.batch_size)
+        batched = batches([len(ids) for ids in encoded], prompts, size)
         for batch in progress(batched, len(prompts)):
             sampling = dict(requests[batch[0]].args[1])
             found = self.complete([encoded[i] for i in batch], sampling)
             answers |= dict(zip(batch, found, strict=True))
-        said = [answers[i] for i in range(len(requests))]
-        self.answers = by_document(requests, said)
-        return [answer.text for answer in said]
+        return [answers[i] for i in range(len(requests))]
+
+    @abstractmethod
+    def first_size(self, number: int) -> int:
+        """Return the first size of batches that `batch_size: auto` tries on `number` requests."""
 
     @abstractmethod
     def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
@@ -115,6 +137,25 @@ def batches(lengths: Sequence[int], prompts: Sequence[str], size: int) -> Iterat
     order = sorted(range(len(prompts)), key=lambda i: (-lengths[i], prompts[i]))
     for start in range(0, len(order), size):
         yield order[start : start + size]
+
+
+def halving(attempt: Callable[[int], T], size: int) -> T:
+    """Return `attempt(size)`, or that of the first half, quarter, ... for which memory suffices.
+
+    Each attempt draws the same random numbers, so that the result is that of its size alone.
+    """
+    import torch
+    from accelerate.utils import find_executable_batch_size
+
+    devices = range(torch.cuda.device_count())
+    sizes = (size >> times for times in count(1))  # accelerate gives up at 0
+
+    def attempt_anew(batch_size: int) -> T:
+        with torch.random.fork_rng(devices):
+            return attempt(batch_size)
+
+    found: T = find_executable_batch_size(attempt_anew, size, lambda: next(sizes))()
+    return found
 
 
 def by_document(requests: Sequence[Any], answers: Sequence[Answer]) -> dict[int, list[Answer]]:
@@ -150,6 +191,9 @@ def recording_hf(
             super().__init__(*args, **kwargs)
             self.ends = eos_ids(self.model, self.tokenizer)
             self.model.generation_config = only_turn_ends(self.model, self.tokenizer)
+
+        def first_size(self, number: int) -> int:
+            return min(number, CPU_BATCH if self.device.type == "cpu" else GPU_BATCH)
 
         def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
             context, mask = padded(prompt_ids, self.tokenizer.pad_token_id)
@@ -196,14 +240,24 @@ def recording_vllm(
     from vllm import SamplingParams
 
     class RecordingVLLM(Recorder, VLLM):
+        def begin(self, evaluation: EvaluationConfig) -> None:
+            super().begin(evaluation)
+            self.seeds = random.Random(evaluation.seed)
+
+        def first_size(self, number: int) -> int:
+            return number  # the engine batches by itself
+
         def complete(self, prompt_ids: list[list[int]], sampling: dict[str, Any]) -> list[Answer]:
             kwargs, _, budget = self.modify_gen_kwargs(
-                sampling, eos=None, default_max_gen_toks=evaluation.max_gen_toks
+                sampling, eos=None, default_max_gen_toks=self.evaluation.max_gen_toks
             )
+            # Each request has a seed of its own: the engine's generator goes on from task to task.
+            params = [
+                SamplingParams(max_tokens=budget, seed=self.seeds.getrandbits(32), **kwargs)
+                for _ in prompt_ids
+            ]
             outputs = self._model_generate(
-                requests=prompt_ids,
-                generate=True,
-                sampling_params=[SamplingParams(max_tokens=budget, **kwargs)] * len(prompt_ids),
+                requests=prompt_ids, generate=True, sampling_params=params
             )
             made = [output.outputs[0] for output in outputs]
             return [

@@ -180,7 +180,7 @@ def estimate_evaluation(
     seeds = len(study.evaluated_seeds(method))
     prompts, tokens = 0, 0.0
     hours = dict.fromkeys(GPUS, 0.0)
-    batch = study.evaluation.batch_size
+    batch = study.evaluation.expected_batch_size
     for task_name, task in study.tasks.items():
         answers = num_questions(task.data) * task.num_samples
         length = answer_length(study, method, task_name, results)

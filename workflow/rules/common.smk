@@ -7,6 +7,7 @@
 # reruns nothing; `-R evaluate` does.
 import os
 import shlex
+from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import StrictLoader
+from thinktuning.io.kept import forget, set_aside
 from thinktuning.study.jobs import ModelJob, sealed, to_json
 from thinktuning.study.reading import lay_over, parse_study, read_values
 
@@ -101,6 +103,28 @@ def caption(figure):
     return f"../report/{figure}.rst" if path.exists() else None
 
 
+def keep_results():
+    """Set results aside that jobs may find valid, unless `-R`, `-f` or `-F` asks for them again.
+
+    The options tell, and not `workflow.dag`, where a job that was interrupted is forced as well.
+    """
+    options = workflow.dag_settings
+    named = [*options.forcerun, *(options.targets if options.forcetargets else [])]
+    forced = set(map(os.path.normpath, named))
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name not in ("evaluate", "judge") or workflow.touch:
+            continue
+        results = defaultdict(list)
+        for path in job.output:
+            results[Path(path).parent].append(path)
+        for directory, paths in results.items():
+            names = [Path(path).name for path in paths]
+            if options.forceall or forced & {job.rule.name, *paths}:
+                forget(directory, names)
+            else:
+                set_aside(directory, names)
+
+
 def one_of(names):
     """Return a wildcard constraint to these names; without names it matches nothing."""
     return "|".join(sorted(names)) or "(?!)"
@@ -145,3 +169,7 @@ wildcard_constraints:
     seed=r"-?\d+",
     task="|".join(STUDY.tasks),
     model="|".join(MODELS),
+
+
+onstart:
+    keep_results()

@@ -18,26 +18,37 @@ rule resolve_evaluate:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
+# One job loads a model, and makes the results of all tasks that have no valid ones: the command
+# compares what they were made from. Snakemake deletes them all before; `onstart` sets them aside.
 rule evaluate:
     input:
-        config=rules.resolve_evaluate.output,
+        configs=expand(rules.resolve_evaluate.output, task=STUDY.tasks, allow_missing=True),
         model=evaluated_model,
-        data="results/data/eval/{task}.jsonl",
+        data=expand("results/data/eval/{task}.jsonl", task=STUDY.tasks),
     output:
-        results="results/eval/{method}/seed{seed}/{task}/results.json",
-        samples="results/eval/{method}/seed{seed}/{task}/samples.jsonl",
+        samples=expand(
+            "results/eval/{method}/seed{seed}/{task}/samples.jsonl",
+            task=STUDY.tasks,
+            allow_missing=True,
+        ),
+        results=expand(
+            "results/eval/{method}/seed{seed}/{task}/results.json",
+            task=STUDY.tasks,
+            allow_missing=True,
+        ),
     log:
-        "results/logs/evaluate/{method}/seed{seed}/{task}.log",
+        "results/logs/evaluate/{method}/seed{seed}.log",
     benchmark:
-        "results/benchmarks/evaluate/{method}/seed{seed}/{task}.tsv"
+        "results/benchmarks/evaluate/{method}/seed{seed}.tsv"
     conda:
         "../../environment.yml"
     threads: STUDY.resources.evaluate.threads
     resources:
         **resources(STUDY.resources.evaluate),
+    params:
+        directories=lambda wildcards, output: [os.path.dirname(path) for path in output.results],
     shell:
         "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
         f"{ON_GPUS}"
-        " thinktuning evaluate --config {input.config} --model {input.model} --data {input.data}"
-        " --output results/eval/{wildcards.method}/seed{wildcards.seed}/{wildcards.task}"
-        " > {log} 2>&1"
+        " thinktuning evaluate --config {input.configs} --model {input.model} --data {input.data}"
+        " --output {params.directories} > {log} 2>&1"

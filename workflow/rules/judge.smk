@@ -17,7 +17,7 @@ rule judge:
     input:
         ["results/models/judge"] if "judge" in MODELS else [],
         config=rules.resolve_judge.output,
-        samples=rules.evaluate.output.samples,
+        samples="results/eval/{method}/seed{seed}/{task}/samples.jsonl",
         data="results/data/eval/{task}.jsonl",
     output:
         "results/eval/{method}/seed{seed}/{task}/judgments.jsonl",
