@@ -130,8 +130,9 @@ def test_with_many_questions_the_detectable_effect_is_millers():
     assert minimum_detectable_effect(0.01, 1e6, confidence=0.99) > 0.03
 
 
-def test_the_detectable_effect_is_never_more_than_100_points():
+def test_the_detectable_effect_is_never_more_than_100_points_or_0():
     assert minimum_detectable_effect(0.3, 2) is None
+    assert minimum_detectable_effect(0.0, 10) is None
     assert 0 < minimum_detectable_effect(1e-6, 2) < 1e-4
 
 

@@ -162,6 +162,8 @@ def minimum_detectable_effect(
 ) -> float | None:
     """Return the true difference that a t test finds with this power; None if it exceeds 1.
 
+    None, too, for a standard error of 0, which is no estimate: any difference would be found.
+
     At a difference d the test statistic has a noncentral t distribution with parameter d / se. The
     standard error is itself an estimate, with the same degrees of freedom, so the power is the mean
     over what it may be:
@@ -182,7 +184,7 @@ def minimum_detectable_effect(
         return float(special.ndtr(shift * s[:, None] - critical * s).mean()) - power
 
     effect = se * float(optimize.brentq(surplus, 0.0, 1000 * critical))
-    return effect if effect <= 1 else None
+    return effect if 0 < effect <= 1 else None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
