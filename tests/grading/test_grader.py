@@ -1,5 +1,6 @@
 """The grader's pool: verdicts, and the cost of hostile answers."""
 
+import itertools
 import multiprocessing
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from thinktuning.grading.grader import Grader, Verdict, passes
+from thinktuning.grading.grader import PASSES, Grader, Verdict, limit_of_pass
 
 TIME_LIMIT = 2.0
 BIG_POWER = "9^{9^{9^9}}"
@@ -94,11 +95,20 @@ def test_a_repeated_answer_times_out_once(grader):
     assert time.monotonic() - start < 8 * TIME_LIMIT  # not 8 times the limit: it is graded once
 
 
-def test_a_batch_has_a_budget_that_an_eighth_of_it_may_exceed_eightfold():
-    assert list(passes(200, 1.0)) == [(1 / 64, 200), (1 / 8, 25), (1.0, 4)]
-    assert list(passes(2, 1.0)) == [(1 / 64, 2), (1 / 8, 16), (1.0, 4)]
-    for count in (1, 64, 200, 5000):
-        assert sum(limit * min(n, count) for limit, n in passes(count, 1.0)) < 6 + count / 16
+def test_a_batch_has_a_budget():
+    def shares(count, pending):
+        return [
+            limit_of_pass(*limits, count, left)
+            for limits, left in zip(PASSES, pending, strict=True)
+        ]
+
+    assert shares(200, (200, 8, 4)) == [1 / 16, 1 / 4, 1]
+    assert shares(2, (2, 2, 2)) == [1 / 16, 1 / 4, 1]
+    assert shares(200, (200, 40, 16)) == [1 / 16, 1 / 10, 1 / 4]
+    assert max(shares(200, (200, 200, 200))[1:]) < 1 / 16  # nobody gets a second chance
+    for count, pending in itertools.product((1, 64, 200, 5000), repeat=2):
+        cost = sum(pending * share for share in shares(count, [pending] * 3))
+        assert pending > count or cost <= 20.5 * max(count / 200, 1)
 
 
 @pytest.mark.slow

@@ -16,28 +16,33 @@ Departures from math-verify's defaults:
 
 import re
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal, NamedTuple
 
-from thinktuning.grading import choices, policy, rationals, scalars
-from thinktuning.grading.expressions import Unreadable
+from thinktuning.grading import choices, policy, scalars
+from thinktuning.grading.expressions import Unreadable, rational
+from thinktuning.grading.names import is_no_answer
 from thinktuning.grading.normalize import normalize
-from thinktuning.grading.structure import is_no_answer
 
 AnswerKind = Literal["number", "latex", "letter", "yes_no"]
 
 MAX_TEXT = 20_000  # characters of an answer or a gold answer that is looked at
 
 # An escaped character (`\{`, `\\`) is skipped, except that `\\boxed{`, with a doubled backslash, is
-# still a box. Without braces a box holds a number or a letter: `\boxed 5`.
+# still a box. Without braces a box holds a number, a letter or a command: `\boxed 5`.
+_BOX = r"\\(?:boxed|fbox|framebox)"
 _TOKEN = re.compile(
-    r"(?P<box>\\(?:boxed|fbox)\s*\{)"
-    r"|\\(?:boxed|fbox)\s+(?P<bare>-?\d+(?:,\d{3})*(?:\.\d+)?|[A-Za-z]\b(?! [a-z]))"
-    r"|\\(?!\\(?:boxed|fbox)\b).|[{}]",
+    rf"(?P<box>{_BOX}\s*\{{)"
+    rf"|{_BOX}(?P<bare>\s*-?\d+(?:,\d{{3}})*(?:\.\d+)?|\s+[A-Za-z]\b(?! [a-z])"
+    rf"|\s*\\(?:[dt]?frac|text|textbf|mathrm|mathbf)(?:\{{[^{{}}]{{0,80}}\}})+)"
+    rf"|\\(?!{_BOX}\b).|[{{}}]",
     re.DOTALL,
 )
-# `\boxed{1} and \boxed{2}` is one answer, a list.
+# `\boxed{1} and \boxed{2}` is one answer, a list, and so is `x = \boxed{1} or x = \boxed{2}`.
+_SPACE = r"(?:[\s$*~&]|\\[()\[\],;: ]|\\q?quad(?![A-Za-z]))*"
 _CONNECTOR = re.compile(
-    r"[\s$]*(?:\\[()])?[\s$]*(?:,|;|,?\s*\\text\{\s*(?:and|or)\s*\}|,?\s*\b(?:and|or)\b)[\s$]*(?:\\[()])?[\s$]*"
+    rf"{_SPACE}(?:[,;]|(?=[^&]*&[^&]*$)|,?{_SPACE}\\text\{{\s*(?:and|or)\s*\}}|,?{_SPACE}\b(?:and|or)\b)"
+    rf"{_SPACE}(?:(?P<name>[A-Za-z])\s*=)?{_SPACE}"
 )
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
@@ -75,7 +80,7 @@ def _boxes(text: str) -> list[Box]:
         if token["box"]:
             open_braces.append((token.start(), token.end()))
         elif token["bare"]:
-            boxes.append(Box(token.start(), token.end(), token["bare"]))
+            boxes.append(Box(token.start(), token.end(), token["bare"].strip()))
         elif token[0] == "{":
             open_braces.append(None)
         elif token[0] == "}" and open_braces:
@@ -99,17 +104,34 @@ def committed(text: str) -> list[str]:
     boxes that only a comma, `and` or `or` separates are one list.
     """
     answers: list[str] = []
-    last_end = -1
+    first = last_end = -1
     for start, end, content in _boxes(text):
         if len(content) <= MAX_TEXT and is_no_answer(normalize(content[: policy.MAX_LENGTH])):
             continue
         between = text[last_end:start] if 0 <= last_end <= start <= last_end + 40 else ""
-        if between and _CONNECTOR.fullmatch(between):
-            answers[-1] = f"{answers[-1]}, {content}"
+        connector = _CONNECTOR.fullmatch(between) if between else None
+        if connector and (not connector["name"] or _is_named(text, first, connector["name"])):
+            if not _is_restated(answers[-1], content):
+                answers[-1] = f"{answers[-1]}, {content}"
         else:
             answers.append(content)
+            first = start
         last_end = end
     return answers
+
+
+def _is_restated(first: str, second: str) -> bool:
+    """Return whether two boxes hold the same plain number, as in `1/2 or 0.5`."""
+    value = rational(normalize(first[: policy.MAX_LENGTH]))
+    return value is not None and value == rational(normalize(second[: policy.MAX_LENGTH]))
+
+
+def _is_named(text: str, start: int, name: str) -> bool:
+    """Return whether `name =` stands before a box."""
+    return (
+        re.search(rf"(?<![A-Za-z]){name}\s*={_SPACE}$", text[max(start - 40, 0) : start])
+        is not None
+    )
 
 
 def extract_boxed(text: str) -> str | None:
@@ -161,11 +183,12 @@ def verify_literally(
         return choices.letter(answer, options) == parse_gold(gold, kind)
     if kind == "yes_no":
         return choices.yes_no(answer) == parse_gold(gold, kind)
-    answer_number, gold_number = _canonical_number(answer), _canonical_number(gold)
-    if answer_number is not None and answer_number == gold_number:
-        return True
+    number, gold_number = _canonical_number(answer), _canonical_number(gold)
+    if number is not None and gold_number is not None:
+        short = max(len(number), len(gold_number)) < policy.MAX_LENGTH
+        return number == gold_number or (short and Fraction(number) == Fraction(gold_number))
     try:
-        return policy.equal(gold, answer, literally=True)
+        return policy.equal(gold, answer, literally=True, number=kind == "number")
     except scalars.Undecided:
         return None
     except Unreadable:  # a placeholder
@@ -183,7 +206,7 @@ def verify(answer: str | None, gold: str, kind: AnswerKind, options: Sequence[st
     if literal is not None:
         return literal
     try:
-        return policy.equal(gold, answer)
+        return policy.equal(gold, answer, number=kind == "number")
     except Unreadable:
         if policy.flaw(normalize(gold)) is None:
             return False
@@ -200,15 +223,27 @@ def _canonical(text: str, kind: Literal["number", "letter", "yes_no"]) -> str | 
 def _canonical_number(text: str) -> str | None:
     r"""Return `-1234.5` for `-\$1,234.5.`, None for any but integers, decimals and `1e-10`."""
     plain = text.strip()
+    if plain.isascii() and plain.isdigit():
+        return plain.lstrip("0") or "0"
     long = len(plain) > policy.MAX_LENGTH
     number = plain if long else normalize(_CURRENCY.sub(r"\1", plain))
     if _THOUSANDS.fullmatch(number):
         number = re.sub(r"[^0-9.+-]", "", number)
-    if r"\times10^" in number and (value := rationals.rational(number)) is not None:
-        return rationals.as_decimal(value)
+    if r"\times10^" in number and (value := rational(number)) is not None:
+        return _as_decimal(value)
     if not (_INTEGER.fullmatch(number) or _DECIMAL.fullmatch(number)):
         return None
     sign = "-" if number.startswith("-") else ""
     integer, point, fraction = number.lstrip("+-").partition(".")
     magnitude = (integer.lstrip("0") or "0") + point + fraction
     return magnitude if magnitude == "0" else sign + magnitude
+
+
+def _as_decimal(value: Fraction) -> str:
+    """Return a number of finitely many decimals in full, without superfluous zeros."""
+    places = 0
+    while (value * 10**places).denominator != 1:
+        places += 1
+    digits = str(abs((value * 10**places).numerator)).rjust(places + 1, "0")
+    whole, fraction = digits[: len(digits) - places], digits[len(digits) - places :]
+    return ("-" if value < 0 else "") + whole + (f".{fraction}" if fraction else "")

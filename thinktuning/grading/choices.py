@@ -10,36 +10,40 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from thinktuning.grading import vocabulary
+from thinktuning.grading.normalize import normalize
+
 MAX_LENGTH = 2_000  # characters
 
+_NEGATIONS = re.compile(
+    r"\\(?:neg|lnot|not|x?b?cancel|sout|st|overline|bar)(?![A-Za-z])|¬|~~|^\s*~"
+)
 _COMMANDS = re.compile(r"\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ])|[{}$*~`\"\u200b-\u200d\ufeff]")
 _INTRODUCED = re.compile(
     r"(?:(?:so|thus|therefore|hence|and)\b,?\s*)?"
-    r"(?:(?:the|my|is)\s+)?(?:(?:final|correct|right|best)\s+)*"
-    r"(?:answer|option|choice)(?:\s+(?:choice|option))?(?:\s+is\b|\s*[:=]|\b)\s*:?\s*"
+    r"(?:(?:the|my|is|it\s+is|it's|i\s+(?:choose|pick|select))\s+)*"
+    r"(?:(?:final|correct|right|best)\s+)*"
+    r"(?:(?:answer|option|choice|letter)\b\s*)*(?:is\b|[:=])?\s*:?\s*"
     r"(?:(?:option|choice|letter)\b\s*)?",
     re.IGNORECASE,
 )
 _LETTER = re.compile(
-    r"[(\[]\s*([A-J])\s*[)\]]\s*[.:,-]?|([A-J])(?:\s*[.:),]|\s+-|\s+(?=because\b|since\b)|\s*$)",
+    r"[(\[]\s*([A-J])\s*[)\]]\s*[.:,-]?"
+    r"|([A-J])(?:\s*[.:;!),]|\s+-|\s+(?=because\b|since\b)|\s*$|(?=\s+is\b))",
     re.IGNORECASE,
 )
-_CONTRADICTIONS_TEXT = """
-not no nor neither never none or vs versus but however except instead rather actually incorrect
-wrong false isn't aren't wasn't doesn't don't didn't cannot can't won't either both maybe perhaps
-unless although though unlikely untrue invalid
-"""
-_CONTRADICTIONS = frozenset(_CONTRADICTIONS_TEXT.split())
-_AFFIRMATIONS_TEXT = """
-yes true but however actually correct right maybe perhaps or although though
-"""
-_AFFIRMATIONS = frozenset(_AFFIRMATIONS_TEXT.split())
+_CONFIRMED = re.compile(
+    r"is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\W*", re.I
+)
 _OTHER_LETTER = re.compile(
     r"[(\[]\s*[A-J]\s*[)\]]|(?<![A-Za-z'])[B-HJ](?![A-Za-z'])|(?<![A-Za-z'])[AI][.:)](?=\s|$)"
 )
 _STARTS_LIST = re.compile(r"\s*(?:and\b|or\b|[,;/&+|])\s*[A-J]\b", re.IGNORECASE)
-_OPINION = re.compile(r"(yes|no|true|false)\b\s*[.,;:!-]*\s*(.*)", re.IGNORECASE | re.DOTALL)
+_REASON = re.compile(r"\b(?:because|since|as)\b", re.IGNORECASE)
+_OPINION = re.compile(r"(yes|no|true|false)\b\s*[.,;:!(-]*\s*(.*)", re.IGNORECASE | re.DOTALL)
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_CONTRADICTIONS = vocabulary.words("contradictions")
+_AFFIRMATIONS = vocabulary.words("affirmations")
 
 
 def letter(text: str, options: Sequence[str] = ()) -> str | None:
@@ -51,29 +55,46 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
     """
     if len(text) > MAX_LENGTH:
         return None
-    bare = _bare(text)
-    named = [i for i, option in enumerate(options) if _words(option) == _words(bare) != ""]
-    if len(named) == 1 and not re.fullmatch(r"\(?[A-J]\)?\.?", bare, re.IGNORECASE):
-        return "ABCDEFGHIJ"[named[0]]
-    found = _LETTER.match(_INTRODUCED.sub("", bare, count=1) if _INTRODUCED.match(bare) else bare)
+    bare = _INTRODUCED.sub("", _bare(text), count=1)
+    only_letter = re.fullmatch(r"\(?[A-J]\)?\.?", bare, re.IGNORECASE)
+    if not only_letter and (named := _named(text, options) or _named(bare, options)):
+        return named
+    found = _LETTER.match(bare)
     if found is None:
         return None
     chosen: str = (found[1] or found[2]).upper()
     if options and ord(chosen) - ord("A") >= len(options):
         return None
     rest = found.string[found.end() :].strip().removeprefix("-").strip()
-    return chosen if _agrees(rest, found, chosen, options) else None
+    return chosen if _agrees(rest, text, found, options) else None
 
 
-def _agrees(rest: str, found: re.Match[str], chosen: str, options: Sequence[str]) -> bool:
+def _named(text: str, options: Sequence[str]) -> str | None:
+    """Return the letter of the only option with this text."""
+    words = _words(text)
+    named = [i for i, option in enumerate(options) if words and _words(option) == words]
+    return "ABCDEFGHIJ"[named[0]] if len(named) == 1 else None
+
+
+def _agrees(rest: str, text: str, found: re.Match[str], options: Sequence[str]) -> bool:
     """Return whether what follows a letter is its option or at least contradicts nothing."""
-    if not _words(rest):
+    chosen = ord((found[1] or found[2]).upper()) - ord("A")
+    words = _words(rest)
+    if not words or _CONFIRMED.fullmatch(rest):
         return True
-    said = [i for i, option in enumerate(options) if _words(option) == _words(rest)]
+    written = text.partition(found[0].strip())[2] or rest  # with its LaTeX
+    said = [i for i, option in enumerate(options) if _words(option) in (words, _words(written))]
     if said:
-        return ord(chosen) - ord("A") in said
+        return chosen in said
     separator = found[0].rstrip()[-1]
+    if separator.isalpha() and not _REASON.match(rest):  # "B is ..."
+        return False
     if _STARTS_LIST.match((separator if separator in ",;" else "") + " " + rest):
+        return False
+    claimed = f" {_words(_REASON.split(rest)[0])} "
+    own = _words(options[chosen]) if options else ""
+    others = (_words(option) for i, option in enumerate(options) if i != chosen)
+    if any(other and other not in own and f" {other} " in claimed for other in others):
         return False
     return not (_OTHER_LETTER.search(rest) or _CONTRADICTIONS & set(_tokens(rest)))
 
@@ -82,27 +103,33 @@ def yes_no(text: str) -> str | None:
     """Return `yes` for `True` and for `Yes, it did`, None for `yes and no`."""
     if len(text) > MAX_LENGTH:
         return None
-    bare = _bare(text).strip(" .!()'")
-    bare = _INTRODUCED.sub("", bare, count=1) if _INTRODUCED.match(bare) else bare
-    opinion = _OPINION.fullmatch(bare)
+    opinion = _OPINION.fullmatch(_INTRODUCED.sub("", _bare(text).strip(" .!()'"), count=1))
     if opinion is None:
         return None
     said = _YES_NO[opinion[1].lower()]
     rest = set(_tokens(opinion[2]))
     against = _CONTRADICTIONS if said == "yes" else _AFFIRMATIONS
-    bare_words = opinion[2] and not re.match(r"\w+\s*[.,;:!-]", bare)
-    return None if against & rest or bare_words else said
+    separated = re.match(r"\w+\s*(?:[.,;:!(-]|\s(?:it|this|there|they|he|she|we)\b)", opinion[0])
+    return None if against & rest or (opinion[2] and not separated) else said
 
 
 def _bare(text: str) -> str:
     text = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     text = re.sub("[\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}]", " - ", text)
-    return re.sub(r"\s+", " ", _COMMANDS.sub(" ", text)).strip(" .")
+    text = _COMMANDS.sub(" ", _NEGATIONS.sub(" not ", text))
+    return re.sub(r"\s+", " ", text).strip(" .")
 
 
 def _words(text: str) -> str:
-    """Return a text as its options are compared: words, signs and numbers, without case."""
-    return " ".join(re.findall(r"\w+|[^\w\s.,;:()\[\]'\"]", _bare(text).lower()))
+    r"""Return a text as options are compared: words, signs and numbers, without case.
+
+    LaTeX counts as it is read, so that `\frac{1}{2}` is neither `1 2` nor `\frac{1}{3}`.
+    """
+    if re.search(r"[\\^]", text):
+        text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", normalize(text))
+    else:
+        text = _bare(text)
+    return " ".join(re.findall(r"\\?\w+|[^\w\s.,;:()\[\]'\"]", text.lower()))
 
 
 def _tokens(text: str) -> list[str]:

@@ -1,7 +1,8 @@
-r"""Read single values with math-verify, within bounds, as exact sympy expressions.
+r"""Read single values: plain numbers as fractions, everything else with math-verify, within bounds.
 
-Parsing takes milliseconds on what `_readable` admits; what is done with an expression afterwards is
-bounded by `_check_size`, but may still take long.
+Plain numbers are `-0.50`, `3/4`, `2\frac{1}{2}` and `1.5\times10^{3}`. Reading anything takes
+milliseconds; what sympy does with an expression afterwards is bounded by `magnitude`, but may
+still take long.
 """
 
 import functools
@@ -10,17 +11,37 @@ import re
 from fractions import Fraction
 from typing import Any
 
-from thinktuning.grading.rationals import DECIMAL, MAX_DIGITS
-
 # It warns that its own time limit is off; the bounds here and the grader's limit replace it.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
+MAX_DIGITS = 1000  # of a literal number
+MAX_EXPONENT = 1000  # of 10 in scientific notation
 MAX_MAGNITUDE = 20_000  # decimal digits of a number inside an expression
 MAX_POWER = 500  # exponent over an expression with variables
 MAX_FACTORIAL = 5000
 MAX_NODES = 400
 MAX_DEPTH = 30
 MAX_CHARACTERS = 600
+
+_UNSIGNED = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_SIGN = r"(?P<sign>(?:[+-]\s*)?)"
+PLAIN = re.compile(rf"{_SIGN}(?P<number>{_UNSIGNED})")
+_POWER_OF_TEN = re.compile(
+    rf"{_SIGN}(?:(?P<number>{_UNSIGNED})\s*(?:\\times|\\cdot)\s*)?\{{?10\}}?\s*\^\s*"
+    r"(?:\{\s*(?P<braced>[+-]?\s*\d{1,6})\s*\}|(?P<digit>[+-]?\d))"
+)
+_FRACTION = re.compile(
+    rf"{_SIGN}(?:(?P<whole>\d+)\s*)?\\frac\s*"
+    rf"(?:\{{\s*(?P<up>-?\s*{_UNSIGNED})\s*\}}|(?P<up1>\d))\s*"
+    rf"(?:\{{\s*(?P<low>-?\s*{_UNSIGNED})\s*\}}|(?P<low1>\d))"
+)
+SLASH = re.compile(rf"{_SIGN}(?:(?P<whole>\d+)\s+)?(?P<up>{_UNSIGNED})\s*/\s*(?P<low>{_UNSIGNED})")
+_MIXED = re.compile(r"(?<![\d.^_}])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
+_FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_\{\w+\})?)"
+# `\log_{2} 3 \cdot \log_{3} 4`, of which it reads the second factor as part of the argument
+_FACTOR = re.compile(rf"({_FUNCTION}\s*)(\d+|[a-zA-Z]|\\pi)(?=\s*(?:\\cdot|\\times)\s*{_FUNCTION})")
+_TIMES = re.compile(r"((?<![\d._^])[\d.]++)\s*(?=[(\[]|\\binom)|([)!])\s*(?=[(\[\d])")
+_DECIMAL = re.compile(r"\d*\.\d+")
 
 # The commands that math-verify reads; it leaves out or misreads others (\mod, \to, \hat).
 _COMMANDS_TEXT = """
@@ -35,7 +56,7 @@ _COMMANDS = frozenset(_COMMANDS_TEXT.split())
 # transposed number, and others.
 _LEFT_OUT = re.compile(
     r"[\d})]\s*_|\d\s+\d*\.?\d|\.(?!\d)|\"|(?<![A-Za-z'])'|\^\s*\{?\s*T|[^\x20-\x7e]"
-    r"|[@#$~`?:;]"
+    r"|[@#$~`?:;]|(?<![\^_\d.])[\d.]+\s*\{|(?:^|[^\w}\]^_])\{\s*[\d.]+\s*\}\s*[\d({\[]"
     r"|(?<!\\)\\[^A-Za-z{}|\\ ]|(?<!\\)&(?!.*\\end)"
 )
 
@@ -44,11 +65,46 @@ class Unreadable(Exception):
     """The text is no value that math-verify reads within the bounds."""
 
 
+class Undefined(Unreadable):
+    """The text is read, but has no value: `0/0`."""
+
+
 # What sympy and math-verify raise on expressions that they cannot read or compare.
 SYMPY_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, NotImplementedError,
     RecursionError, RuntimeError, TypeError, Unreadable, ValueError,
 )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def rational(text: str) -> Fraction | None:
+    """Return the value of a number in plain notation, None for any other text."""
+    text = text.strip()
+    if not text or len(text) > 2 * MAX_DIGITS or text[0] not in "+-.0123456789\\{":
+        return None
+    if match := PLAIN.fullmatch(text):
+        value = Fraction(match["number"])
+    elif match := _POWER_OF_TEN.fullmatch(text):
+        exponent = int((match["braced"] or match["digit"]).replace(" ", ""))
+        if abs(exponent) > MAX_EXPONENT:
+            return None
+        value = Fraction(match["number"] or 1) * Fraction(10) ** exponent
+    elif match := _FRACTION.fullmatch(text) or SLASH.fullmatch(text):
+        parts = match.groupdict()
+        up, low = (
+            Fraction((parts[name] or parts[f"{name}1"]).replace(" ", "")) for name in ("up", "low")
+        )
+        if not low or (match["whole"] and (up < 0 or low < 0)):
+            return None
+        value = Fraction(match["whole"] or 0) + up / low
+    else:
+        return None
+    return -value if "-" in match["sign"] else value
+
+
+def is_decimal(text: str) -> bool:
+    """Return whether a value is written with a decimal point."""
+    return _DECIMAL.search(text) is not None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -61,19 +117,23 @@ def read(text: str) -> Any:
     from latex2sympy2_extended import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse
 
+    text = re.sub(r"\s+(?=[{}])", "", text)
     if not _readable(text):
         raise Unreadable(text)
     config = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
     )
-    expressions = parse(
-        rf"\boxed{{{_for_math_verify(text)}}}",
-        [LatexExtractionConfig(boxed_match_priority=0, normalization_config=config)],
-        fallback_mode="no_fallback",
-        extraction_mode="first_match",
-        parsing_timeout=None,
-        raise_on_error=True,
-    )
+    try:
+        expressions = parse(
+            rf"\boxed{{{_for_math_verify(text)}}}",
+            [LatexExtractionConfig(boxed_match_priority=0, normalization_config=config)],
+            fallback_mode="no_fallback",
+            extraction_mode="first_match",
+            parsing_timeout=None,
+            raise_on_error=True,
+        )
+    except SYMPY_ERRORS:
+        expressions = []
     if not expressions:
         raise Unreadable(text)
     return _checked(expressions[0])
@@ -84,8 +144,7 @@ def _readable(text: str) -> bool:
     commands = set(re.findall(r"\\([A-Za-z]+)", text))
     return (
         0 < len(text) <= MAX_CHARACTERS
-        and depth(text) <= MAX_DEPTH
-        and text.count("{") == text.count("}")
+        and is_balanced(text)
         and commands <= _COMMANDS
         and not _LEFT_OUT.search(text)
         and not any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", text))
@@ -94,11 +153,37 @@ def _readable(text: str) -> bool:
     )
 
 
+def is_balanced(text: str) -> bool:
+    """Return whether braces are opened and closed, and brackets not nested too deeply."""
+    depth = deepest = braces = 0
+    for token in re.findall(r"\\.|[(){}\[\]]", text):
+        braces += (token == "{") - (token == "}")
+        depth += (token[-1] in "({[") - (token[-1] in ")}]")
+        deepest = max(deepest, depth)
+        if braces < 0:
+            return False
+    return deepest <= MAX_DEPTH and braces == 0
+
+
 def _for_math_verify(text: str) -> str:
     text = re.sub(r"([A-Za-z])('+)", lambda m: f"{m[1]}_{{{'q' * len(m[2])}}}", text)
+    text = re.sub(r"([\d.]+)\s*\^\s*\\circ", r"(\\frac{\1\\pi}{180})", text)
     text = re.sub(r"\^\s*\\circ", r"\\cdot\\frac{\\pi}{180} ", text)
+    text = _FACTOR.sub(r"\1(\2)", text)
     text = re.sub(r"\\sqrt\s+", r"\\sqrt", text)
-    return DECIMAL.sub(_as_fraction, text)
+    if (
+        re.search(r"\\(?:sum|prod)\s*_\s*\{\s*i\s*=", text) and "j" not in text
+    ):  # an index, not \sqrt{-1}
+        text = re.sub(r"(?<![A-Za-z\\])i(?![A-Za-z])", "j", text)
+    # It reads `2(3)` as a mixed number, 5, and `2\frac{1}{2}x` as no mixed number.
+    text = _MIXED.sub(_improper, text)
+    text = _TIMES.sub(r"\1\2\\cdot ", text)
+    return _DECIMAL.sub(_as_fraction, text)
+
+
+def _improper(match: re.Match[str]) -> str:
+    whole, up, low = map(int, match.groups())
+    return rf"\frac{{{whole * low + up}}}{{{low}}}" if up < low else match[0]
 
 
 def _as_fraction(match: re.Match[str]) -> str:
@@ -106,15 +191,6 @@ def _as_fraction(match: re.Match[str]) -> str:
     if value.denominator == 1:
         return str(value.numerator)
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
-
-
-def depth(text: str) -> int:
-    """Return how deeply brackets are nested."""
-    depth = deepest = 0
-    for c in text:
-        depth += (c in "({[") - (c in ")}]")
-        deepest = max(deepest, depth)
-    return deepest
 
 
 def _checked(expression: Any) -> Any:
@@ -128,23 +204,28 @@ def _checked(expression: Any) -> Any:
         raise Unreadable
     for entry in entries:
         if entry.has(sympy.nan, sympy.zoo):
-            raise Unreadable
-        _check_size(entry)
+            raise Undefined
+        magnitude(entry)
     constants = {"i": sympy.I, "e": sympy.E}
     symbols = {
-        s: constants.get(s.name) or sympy.Symbol(s.name, real=True) for s in _symbols(expression)
+        s: constants.get(s.name) or sympy.Symbol(s.name, real=True)
+        for s in expression.atoms(sympy.Symbol)
     }
-    return expression.xreplace({old: new for old, new in symbols.items() if old != new})
+    expression = expression.xreplace({old: new for old, new in symbols.items() if old != new})
+    return expression.replace(_is_odd_root, lambda root: -((-root.base) ** root.exp))
 
 
-def _symbols(expression: Any) -> set[Any]:
-    import sympy
+def _is_odd_root(expression: Any) -> bool:
+    """Return whether an expression is an odd root of a negative number; in answers it is real."""
+    if not expression.is_Pow or not expression.exp.is_Rational or not expression.base.is_number:
+        return False
+    return bool(expression.exp.p == 1 and expression.exp.q % 2 and expression.base.is_negative)
 
-    return set(expression.atoms(sympy.Symbol))
 
+def magnitude(expression: Any) -> float:
+    """Return how many decimal digits an expression can have, variables counted as 1; refuse towers.
 
-def _check_size(expression: Any) -> float:
-    """Return an upper bound of log10 |expression|, variables counted as 1; refuse towers.
+    An upper bound of |log10| of the expression and of all its parts.
 
     Raises:
         Unreadable: a power, factorial or product within it has too many digits to compute.
@@ -155,7 +236,7 @@ def _check_size(expression: Any) -> float:
     if expression.is_Integer or expression.is_Rational:
         sizes = len(str(abs(expression.p))), len(str(expression.q))
         return float(max(sizes))
-    sizes_of_args = [_check_size(arg) for arg in expression.args]
+    sizes_of_args = [magnitude(arg) for arg in expression.args]
     size = sum(sizes_of_args) + 1.0
     if isinstance(expression, sympy.Pow | sympy.exp):
         base = 1.0 if isinstance(expression, sympy.exp) else sizes_of_args[0]
@@ -164,12 +245,12 @@ def _check_size(expression: Any) -> float:
             exponent = 1.0
         if expression.free_symbols and exponent > MAX_POWER:
             raise Unreadable
-        size = base * exponent + 1
+        size = max(size, base * exponent + 1)
     elif isinstance(expression, CombinatorialFunction) and expression.args:
         number = _number(expression.args[0])
         if number is not None and number > MAX_FACTORIAL:
             raise Unreadable
-        size = 1.0 if number is None else 4 * number + 1
+        size = max(size, 0.0 if number is None else 4 * number + 1)
     if size > MAX_MAGNITUDE:
         raise Unreadable
     return size
@@ -179,7 +260,7 @@ def _number(expression: Any) -> float | None:
     """Return |expression| if it is a number below 1e6, infinity if larger, None if not a number."""
     if expression.free_symbols:
         return None
-    if _check_size(expression) > 6:
+    if magnitude(expression) > 6:
         return float("inf")
     value = expression.evalf(6)
     return float(abs(value)) if value.is_number and value.is_finite else float("inf")

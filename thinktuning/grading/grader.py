@@ -6,10 +6,11 @@ exception raised by a timer ends the comparison, and if C code holds that up, a 
 the worker, which is replaced. math-verify's own time limit is wall-clock time, and its signal works
 neither in threads nor in C code.
 
-A batch has a budget, too. Its answers get a 64th of the time limit, then those that need more get
-eight times as much, but only an eighth of all, in their order, and then the whole limit, a 64th of
-all (`passes`). In a batch of 200, all hostile, that is at most 11 s of CPU time with the default
-limit, shared by the workers. Answers beyond the budget are timeouts.
+A batch has a budget, too (`PASSES`). All its answers get a 16th of the time limit; those that need
+more share 4 times the limit, up to a quarter of it each, and what is left 4 times the limit, up to
+the whole of it each; more for batches of more than 200. So a few hard answers get all the time, and
+a batch of 200 takes at most 21 s of CPU time with the default limit, shared by the workers, even if
+all are hostile. What the budget does not cover is a timeout, whatever its place in the batch.
 
     with Grader() as grader:
         verdicts = grader.grade(["7", None, "9^9^9^9"], ["7", "7", "7"], "number")
@@ -18,7 +19,7 @@ limit, shared by the workers. Answers beyond the budget are timeouts.
 import logging
 import multiprocessing
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from enum import StrEnum
 from typing import Any, Self
@@ -38,6 +39,9 @@ WARM_UP = [
     (r"x^2 + 3x - \sin(2)", r"x(x+3) - \sin 2"),
 ]
 
+# The most time for an answer, and the budget of the pass in batches of up to 200, both in units of
+# the time limit.
+PASSES = [(1 / 16, 12.5), (1 / 4, 4), (1, 4)]
 TICK = 0.05  # seconds until the exception is raised again, in case that a library swallowed it
 
 
@@ -104,12 +108,15 @@ class Grader:
                 pending.append(case)
             else:
                 verdicts[case] = verdict
-        for limit, count in passes(len(pending), self.time_limit):
-            pending, late = pending[:count], pending[count:]
-            verdicts |= dict.fromkeys(late, Verdict.timeout)
+        count, last = len(pending), 0.0
+        for longest, least in PASSES:
+            limit = limit_of_pass(longest, least, count, len(pending)) * self.time_limit
+            if limit <= last:  # too many are left to give each of them more
+                continue
             futures = {case: self._schedule(case, limit) for case in pending}
             verdicts |= {case: _await(future, case) for case, future in futures.items()}
             pending = [case for case in pending if verdicts[case] == Verdict.timeout]
+            last = limit
         return [verdicts[case] for case in cases]
 
     def _schedule(self, case: Case, limit: float) -> ProcessFuture[bool | None]:
@@ -123,10 +130,16 @@ class Grader:
         return self._pool.schedule(_verify_in_worker, args=(case, limit), timeout=backstop)
 
 
-def passes(count: int, time_limit: float) -> Iterator[tuple[float, int]]:
-    """Yield the CPU seconds per answer and the number of answers of each pass over a batch."""
-    for share, least in ((64, count), (8, 16), (1, 4)):
-        yield time_limit / share, max(count * share // 64, least)
+def limit_of_pass(longest: float, least: float, count: int, pending: int) -> float:
+    """Return the CPU time that each pending answer of a batch gets, in units of the time limit.
+
+    Args:
+        longest: what it gets at most.
+        least: the budget of the pass, in a batch of up to 200 answers.
+        count: answers in the batch.
+        pending: answers that are still undecided.
+    """
+    return min(longest, least * max(count / 200, 1) / max(pending, 1))
 
 
 def _at_once(case: Case) -> Verdict | None:

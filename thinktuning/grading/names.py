@@ -1,15 +1,18 @@
-r"""Names and variables: which sides of `=` and `<` name a value, as `x`, `f(x)` and `AB` do."""
+r"""Names and variables: which sides of `=` and `<` name a value, as `x`, `f(x)` and `AB` do.
+
+And placeholders, which name an answer without being one.
+"""
 
 import re
 
 MAX_NAME = 60  # characters
 
-_GREEK_NAME = (
+_GREEK = (
     r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega|sigma|rho|tau|angle|triangle|ell|Delta"
     r"|Omega)(?![A-Za-z])"
 )
 _LETTER = (
-    rf"(?>(?:(?![eiE])[a-zA-Z]|{_GREEK_NAME}"
+    rf"(?>(?:(?![eiE])[a-zA-Z]|{_GREEK}"
     r"|\\(?:overline|vec|overrightarrow)\s?(?:\{[A-Za-z]{1,2}\}|[A-Za-z]))'*+"
     r"(?:\s?_\s?(?:\{[^{}]*\}|\w))?+(?:\s?\^\s?\{\s?-1\s?\}(?=\s?\())?+"
     r"(?:\s?\(\s?-?[\w ,+=-]*\))?+)"
@@ -25,31 +28,40 @@ _VARIABLE = re.compile(_LETTER)
 _BAD_WORD = re.compile(
     r"\b(?:not|minus|negative|wrong|incorrect|half|twice|double|except|without|no)\b", re.I
 )
-_VARIABLE_LETTER = re.compile(r"[a-zA-Z]")
 _GREEK_VARIABLE = re.compile(
     r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega|sigma|rho|tau)"
+)
+_NO_ANSWER = re.compile(
+    r"[\s.?\-*()]*|\\(?:ldots|square|Box|bigcirc|cdot)"
+    r"|(?:(?:your|the|final|my|insert|correct|put|here|a|an|numeric(?:al)?) )*"
+    r"(?:answer|solution|result|number|expression|value|blank|placeholder|content|here|letter)s?"
+    r"(?: here)?|nan|null",
+    re.IGNORECASE,
 )
 _COMMAND = re.compile(r"\\(?:begin|end)\{[a-z]+\}|\\text\{[^{}]*\}|\\[A-Za-z]+")
 
 
-def is_name(text: str) -> bool:
-    r"""Return whether a side of `=` only names a value: `x`, `f(x)`, `\text{Area}`, `a + b`."""
-    if len(text) > MAX_NAME or _BAD_WORD.search(text):
-        return False
-    return _NAME.fullmatch(text.strip()) is not None
-
-
 def has_variable(text: str) -> bool:
     """Return whether a value has letters other than the constants e and i."""
-    letters = _VARIABLE_LETTER.findall(_COMMAND.sub(" ", text))
-    return any(letter not in "ei" for letter in letters) or bool(_GREEK_VARIABLE.search(text))
+    return bool(letters(text) - {"e", "i"} or _GREEK_VARIABLE.search(text))
 
 
-def mentions(value: str, name: str) -> bool:
-    """Return whether a name of one letter is a variable of a value, as in `x = x + 1`."""
-    return len(name) == 1 and name in _VARIABLE_LETTER.findall(_COMMAND.sub(" ", value))
+def letters(text: str) -> set[str]:
+    """Return the letters of a value that belong to no command or word."""
+    return set(re.findall("[A-Za-z]", _COMMAND.sub(" ", text)))
+
+
+def is_name(text: str) -> bool:
+    r"""Return whether a side of `=` only names a value: `x`, `f(x)`, `\text{Area}`, `a + b`."""
+    return len(text) <= MAX_NAME and not _BAD_WORD.search(text) and bool(_NAME.fullmatch(text))
 
 
 def is_variable(text: str) -> bool:
     """Return whether a side of an inequality is one variable: `x`, `x_1`, `f(x)`."""
-    return _VARIABLE.fullmatch(text.strip()) is not None
+    return _VARIABLE.fullmatch(text) is not None
+
+
+def is_no_answer(text: str) -> bool:
+    """Return whether a normalized text is empty or a placeholder."""
+    bare = re.sub(r"\\text|[{}$<>\[\]]", "", text).replace("\\_", " ").replace("_", " ")
+    return _NO_ANSWER.fullmatch(bare.strip()) is not None or "\0" in text

@@ -14,55 +14,26 @@ import unicodedata
 from collections.abc import Callable
 from fractions import Fraction
 
+from thinktuning.grading import vocabulary
 from thinktuning.grading.units import UNITS
 
-_SYMBOLS = {
-    "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{HYPHEN}": "-",
-    "\N{NON-BREAKING HYPHEN}": "-", "\N{FIGURE DASH}": "-", "\N{MULTIPLICATION SIGN}": r"\times ",
-    "\N{DIVISION SIGN}": "/", "\N{FRACTION SLASH}": "/", "\N{DIVISION SLASH}": "/",
-    "\N{MIDDLE DOT}": r"\cdot ", "\N{DOT OPERATOR}": r"\cdot ", "\N{ASTERISK OPERATOR}": r"\cdot ",
-    "\N{BULLET}": r"\cdot ", "\N{DEGREE SIGN}": r"^\circ ", "\N{INFINITY}": r"\infty ",
-    "\N{SQUARE ROOT}": r"\sqrt ", "\N{PLUS-MINUS SIGN}": r"\pm ", "\N{MINUS-OR-PLUS SIGN}": r"\mp ",
-    "\N{LESS-THAN OR EQUAL TO}": r"\le ", "\N{GREATER-THAN OR EQUAL TO}": r"\ge ",
-    "\N{LESS-THAN OR SLANTED EQUAL TO}": r"\le ", "\N{NOT EQUAL TO}": r"\ne ",
-    "\N{GREATER-THAN OR SLANTED EQUAL TO}": r"\ge ", "\N{ALMOST EQUAL TO}": r"\approx ",
-    "\N{ELEMENT OF}": r"\in ", "\N{UNION}": r"\cup ", "\N{INTERSECTION}": r"\cap ",
-    "\N{EMPTY SET}": r"\emptyset ", "\N{DOUBLE-STRUCK CAPITAL R}": r"\mathbb{R}",
-    "\N{PRIME}": "'", "\N{HORIZONTAL ELLIPSIS}": r"\ldots ", "\N{IDEOGRAPHIC FULL STOP}": ".",
-    "\N{ARABIC DECIMAL SEPARATOR}": ".", "\N{ARABIC THOUSANDS SEPARATOR}": ",",
-    "\N{IDEOGRAPHIC COMMA}": ",", "\N{FULLWIDTH COLON}": ":", "\N{RATIO}": ":",
-    "\N{LEFT ANGLE BRACKET}": "(", "\N{RIGHT ANGLE BRACKET}": ")",
-    "\N{MATHEMATICAL LEFT ANGLE BRACKET}": "(", "\N{MATHEMATICAL RIGHT ANGLE BRACKET}": ")",
-    "\N{IDENTICAL TO}": r"\equiv ", "\N{ANGLE}": r"\angle ", "\N{COMBINING OVERLINE}": "",
-}  # fmt: skip
 _GREEK_TEXT = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon
 phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega
 """
 _GREEK = _GREEK_TEXT.split()
+_SYMBOLS = vocabulary.symbols()
 for _name in _GREEK:
     _size = "SMALL" if _name.islower() else "CAPITAL"
     _letter = _name.upper().replace("LAMBDA", "LAMDA")
     _SYMBOLS[unicodedata.lookup(f"GREEK {_size} LETTER {_letter}")] = f"\\{_name} "
 _TABLE = str.maketrans(_SYMBOLS)
-_RAISED = re.compile("[\u00b2\u00b3\u00b9\u2070\u2074-\u207f]+")
-_LOWERED = re.compile("[\u2080-\u208e]+")
-_ROOT = re.compile("\N{SQUARE ROOT}\\s*(\\d+(?:\\.\\d+)?)")
-
+_RAISED = "[\u00b2\u00b3\u00b9\u2070\u2074-\u207f]+"
+_LOWERED = "[\u2080-\u208e]+"
 # Words in plain text that LaTeX writes as commands.
-_FUNCTIONS_TEXT = """
-sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp sqrt pi infty gcd max min
-det
-"""
-_FUNCTIONS = frozenset(_FUNCTIONS_TEXT.split()) | {name for name in _GREEK if len(name) > 2}
-# `Answer: 5`, `The total is 5`, `\text{Area} = 5`: words that announce a number and keep its value.
-_LABELS_WORDS = """
-the a an final correct right answer answers ans result results total sum value values solution
-solutions number amount of is are be equals option choice cost price area volume perimeter length
-width height distance time speed age profit probability average mean median therefore so thus
-hence there were was has have we get it x y n
-"""
-LABELS = frozenset(_LABELS_WORDS.split())
+_FUNCTIONS = vocabulary.words("functions") | {name for name in _GREEK if len(name) > 2}
+LABELS = vocabulary.words("labels")
+_ANNOUNCE = frozenset(["is", "are", "equals", "get", "be", "option", "choice", "therefore"])
 
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
 
@@ -79,71 +50,85 @@ def _apply(rules: list[_Rule], text: str) -> str:
 
 _AMOUNT = r"(-?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
 _CURRENCIES = {"€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
+_RENAMED = vocabulary.commands()
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
 _LATEX = _rules(
-    (r"\{\s*,\s*\}|,\s*\\!\s*", ","),
+    (r"\{\s*\\?,\s*\}|,\s*\\!\s*", lambda m: "" if "\\," in m[0] else ","),
+    (r"\{\s*:\s*\}", ":"),
     (r"\\!\s*", ""),
     (r"(?<!\\)\\\\(?=(?:boxed|fbox|frac|sqrt|text|pi|left|right|times|cdot|infty)\b)", r"\\"),
     (
-        rf"^\s*(-?)\s*(\\\$|[$€£¥₹])\s*{_AMOUNT}\s*$",
+        rf"^\s*(-?)\s*(?:US)?(\\\$|[$€£¥₹])\s*{_AMOUNT}\s*$",
         lambda m: f"{m[1]}{m[3]}\\text{{{_CURRENCIES.get(m[2], 'dollar')}}}",
     ),
     (r"(?<=\d)\s*(?:\\\$|[$€£¥₹])\s*(?=\d)", " ; "),
     (r"\\\$|[$€£¥₹]", ""),
     (r"(?<!\\)\\[()\[\]]", ""),
-    (r"\\(?:left|right)\s*\.(?!\d)", ""),
-    (r"\\(?:left|right|middle|[bB]igg?[lrm]?)(?![A-Za-z])", ""),
-    (r"(?<!\\)\\[,;:>\s]|~|\\(?:q?quad|(?:thin|med|thick|en)?space)(?![A-Za-z])", " "),
-    (r"\\(?:displaystyle|textstyle|limits|centering|large|Large|huge)(?![A-Za-z])", ""),
-    (r"\\(?:h|v)(?:space|phantom)\*?\s*\{[^{}]*\}|\\phantom\s*\{[^{}]*\}", " "),
-    (r"\\(?:text)?color\s*\{[^{}]*\}|(?<!\\)\\$", ""),
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\(?:boxed|fbox|boldsymbol|mathbf|mathit|mathsf|mathtt|mathnormal|bm|pmb|underline|emph|bf"
-     r"|it|rm)(?![A-Za-z])", ""),
-    (r"\\(?:mathrm|text(?:bf|it|rm|sf|tt|sc|sl|md|up|normal)|mbox|hbox|operatorname\*?|textsuperscript)"
-     r"(?![A-Za-z])", r"\\text"),
+    (r"\\(?:left|right)\s*\.", ""),
+    (r"\\(?:(?:text)?color|colorbox|fcolorbox\s*\{[^{}]*\})\s*\{[^{}]*\}|\\operatorname\*",
+     lambda m: r"\text" if m[0].endswith("*") else ""),
+    (r"\\(?:label|tag|[hv]space\*?|[hv]?phantom)\s*\{[^{}]*\}", " "),
+    (r"(?<!\\)\\[,;:>\s]|~", " "),
+    (r"</?(?:b|i|em|strong|u|p)>", ""),
+    (r"\*\*([A-Za-z ]+:?)\*\*", r"\1"),
+    (r"(?<!\\)((?:\\\\)*)\\$", r"\1"),
+    (r"\\\\\[[\d.]+\s*[a-z]{2}\]|\\cr(?![A-Za-z])", r"\\\\"),
+    (r"(?<=\{)smallmatrix(?=\})", "matrix"),
+    (r"\\([A-Za-z]+)\s*\{(\w)\}", lambda m: m[2] if _RENAMED.get(m[1]) == "" else m[0]),
+)  # fmt: skip
+_MORE_LATEX = _rules(
     (r"\\text\s+([A-Za-z0-9])(?![A-Za-z])", r"\\text{\1}"),
-    (r"\\lbrace(?![A-Za-z])", r"\\{"),
-    (r"\\rbrace(?![A-Za-z])", r"\\}"),
-    (r"\\(?:lbrack)(?![A-Za-z])", "["),
-    (r"\\(?:rbrack)(?![A-Za-z])", "]"),
-    (r"\\langle(?![A-Za-z])", "("),
-    (r"\\rangle(?![A-Za-z])", ")"),
-    (r"\\(?:l|r)?vert(?![A-Za-z])", "|"),
-    (r"\\(?:leq|leqslant|le)(?![A-Za-z])|<=", r"\\le "),
-    (r"\\(?:geq|geqslant|ge)(?![A-Za-z])|>=", r"\\ge "),
-    (r"\\lt(?![A-Za-z])", "<"),
-    (r"\\gt(?![A-Za-z])", ">"),
-    (r"\\neq?(?![A-Za-z])|!=", r"\\ne "),
-    (r"\\(?:thickapprox|simeq|approxeq|approx|doteq)(?![A-Za-z])|~=", r"\\approx "),
-    (r"\\(?:varnothing)(?![A-Za-z])", r"\\emptyset "),
-    (r"\\(?:degrees?)(?![A-Za-z])|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])", r"^\\circ "),
-    (r"\\(?:dots|cdots|dotsc|dotsb)(?![A-Za-z])|\.\.\.", r"\\ldots "),
-    (r"\\colon(?![A-Za-z])", ":"),
-    (r"\\(?:lor|vee)(?![A-Za-z])", " or "),
-    (r"\\(?:land|wedge)(?![A-Za-z])", " and "),
-    (r"\\div(?![A-Za-z])", "/"),
-    (r"\\i(?:math)?(?![A-Za-z])", "i"),
+    (r"<=", r"\\le "),
+    (r">=", r"\\ge "),
+    (r"!=", r"\\ne "),
+    (r"\.\.\.", r"\\ldots "),
+    (r"\^\s*(?:\{\s*(?:\\circ|\\text\{o\}|o)\s*\}|\\circ(?![A-Za-z])|\\text\{o\}|(?<=\d\^)o(?![A-Za-z]))",
+     r"^\\circ "),
     (r"\\mathbb\s*\{?\s*([A-Z])\s*\}?", r"\\mathbb{\1}"),
+    (r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}|^([^{}]*)\\over(?![A-Za-z])([^{}]*)$",
+     lambda m: rf"\frac{{{m[1] or m[3] or ''}}}{{{m[2] or m[4] or ''}}}"),
+    (r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}", r"\\binom{\1}{\2}"),
+    (r"\\dot\s*\{?(\d)\}?(\d*)\\dot\s*\{?(\d)\}?", r"\\overline{\1\2\3}"),
+    (r"(?<=\d)(\s*(?:\\text\{)?\s*[aApP])\.\s*[mM]\.?", r"\1m"),
     (r"(?<!\\)%", r"\\%"),
+    (r"(?<=\d)(\s*)per cent(?![A-Za-z])", r"\1percent"),
     (r"\*\*(?=\s*[-\d({A-Za-z])(?<=[\d)}A-Za-z]\*\*)", "^"),
 )  # fmt: skip
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _PLAIN = re.compile(r"(?<![\\A-Za-z])([A-Za-z]{2,})(?![A-Za-z])")
 _SCIENTIFIC = re.compile(
-    r"(?<![A-Za-z\d._^])(\d+\.?\d*|\.\d+)\s?[eE]\s?([+-]?)(\d{1,6})(?![\d.A-Za-z])"
+    r"(?<![A-Za-z\d._^])(\d+\.?\d*|\.\d+)(?:\s?[eE]\s?|\s*\\text\{E\}\s*)"
+    r"(?:\{\s*([+-]?\s*\d{1,6})\s*\}|([+-]?\d{1,6}))(?![\d.A-Za-z])"
 )
 _REPEATING = re.compile(
-    r"(?<![\d.])(\d{0,30})\.(\d{0,30})\s*\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,30})\s*\}|(\d))"
+    r"(?<![\d.])(\d{0,30})\.(\d{0,30})\s*"
+    r"(?:\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,30})\s*\}|(\d))|\((\d{1,30})\)(?!\s*[(^!\\A-Za-z]))"
+    r"(?!\s*[\d.])"
 )
+_ENDLESS = re.compile(  # 0.333...
+    r"(?<![\d.])(\d{0,30})\.(\d{0,30}?)(?:(\d)\3{2,30}|(\d{2,9}?)\4{1,15})\s*\\ldots"
+)
+_BASE = r"\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen"
 _NUMBERS = _rules(
     (r"(\d)\s*(?:\^\s*\{?\s*\\text\{(?:st|nd|rd|th)\}\s*\}?|\\text\{(?:st|nd|rd|th)\}"
      r"|\^\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))", r"\1"),
-    (r"(?<=\d)\s*[xX]\s*(?=10\s*\^)", r"\\times "),
+    (r"(?<=\d)\s*(?:[xX]|\\text\{[xX]\})\s*(?=10\s*\^)", r"\\times "),
     (r"(?<![\d.)}\w])\.(?=\d)", "0."),
-    (r"\^\s*([+-]?\d{2,})", r"^{\1}"),
+    (r"\^\s*([+-]?(?:\d{2,}|\d*\.\d+))", r"^{\1}"),
+    (r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})", r"^{\1}"),
     (r"_\s*(\d{2,})", r"_{\1}"),
-    (r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}"),
+    (r"\\(frac|binom|sqrt)(?:\s*(\d)|\s+([A-Za-z]))", r"\\\1{\2\3}"),
+    (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\w)", r"\\\1\2{\3}"),
+    (r"(\\(?:sin|cos|tan|cot|sec|csc))\s*\^\s*(\d)\s*", r"\1^{\2} "),
+    (r"\\log\s*_\s*\{?\s*(\w+)\s*\}?\s*", r"\\log_{\1} "),
+    (r"\\frac\s*\{\s*(\\text\{[A-Za-z ]+\})\s*\}\s*\{\s*(\\text\{[A-Za-z ]+\})\s*\}", r"\1/\2"),
+    (r"(?<=\d)\s*(?:\\text\{to\}|to)\s*(?=\d)", ":"),
+    (rf"(?<=[\dA-F])\s*\(?\s*(?:\\text\{{)?(?:in\s+)?base\s*\}}?\s*({_BASE})\s*\}}?\s*\)?",
+     r"_{\1}"),
+    (r"\(?\s*(?:\\[pb]?mod|\\text\{mod\}|(?<![A-Za-z\\])mod)(?![A-Za-z])\s*\{?\s*(\w+)\s*\}?\s*\)?",
+     r" \\pmod{\1}"),
+    (r"^\((\d+)\)\s*/\s*\((\d+)\)$", r"\1/\2"),
     (r"\*", r"\\cdot "),
 )  # fmt: skip
 
@@ -160,13 +145,15 @@ def normalize(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    text = _unwrap(_apply(_LATEX, _in_ascii(text).strip()))
+    text = _apply(_LATEX, _in_ascii(text).strip())
+    text = _COMMAND.sub(lambda match: _RENAMED.get(match[1], match[0]), text)
+    text = _unwrap(_apply(_MORE_LATEX, text))
     for _ in range(3):  # \text in \text
         text = _TEXT.sub(lambda match: _in_text(match[1]), text)
     text = _PLAIN.sub(lambda match: _plain_word(match[1]), text)
     text = _calls(text)
-    text = _SCIENTIFIC.sub(lambda m: rf"{m[1]}\times10^{{{m[2].strip('+')}{m[3]}}}", text)
-    text = _REPEATING.sub(_repeating, text)
+    text = _SCIENTIFIC.sub(_scientific, text)
+    text = _ENDLESS.sub(_repeating, _REPEATING.sub(_repeating, text))
     text = _apply(_NUMBERS, text)
     return _unwrap(re.sub(r"\s+", " ", text))
 
@@ -175,12 +162,19 @@ def _in_ascii(text: str) -> str:
     """Convert digits, signs and mathematical symbols of Unicode; remove what has no width."""
     if text.isascii():
         return text
-    text = _ROOT.sub(r"\\sqrt{\1}", text)
-    text = _RAISED.sub(lambda m: f"^{{{unicodedata.normalize('NFKC', m[0])}}}", text)
-    text = _LOWERED.sub(lambda m: f"_{{{unicodedata.normalize('NFKC', m[0])}}}", text)
+    text = re.sub("\N{SQUARE ROOT}\\s*(\\d+(?:\\.\\d+)?)", r"\\sqrt{\1}", text)
+    text = re.sub("(?:\\d[\u0304\u0305])+", lambda m: rf"\overline{{{m[0][::2]}}}", text)
+    text = re.sub("(\\d)\u0307", r"\\dot{\1}", text)
+    text = re.sub(f"{_RAISED}\N{FRACTION SLASH}{_LOWERED}", _compatible, text)
+    text = re.sub(_RAISED, lambda m: f"^{{{unicodedata.normalize('NFKC', m[0])}}}", text)
+    text = re.sub(_LOWERED, lambda m: f"_{{{unicodedata.normalize('NFKC', m[0])}}}", text)
     text = "".join(_character(c) for c in text)
     text = re.sub(r"(\d)\N{FRACTION SLASH}(\d+)", r"\\frac{\1}{\2}", text)
     return re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text.translate(_TABLE))
+
+
+def _compatible(match: re.Match[str]) -> str:
+    return unicodedata.normalize("NFKC", match[0])
 
 
 def _character(c: str) -> str:
@@ -208,11 +202,10 @@ def _words(words: str) -> str:
 
 
 def _plain_word(word: str) -> str:
-    if word in _FUNCTIONS and not (word == "min" or word == "sec"):
-        return f"\\{word} "
-    if word.lower() in ("infinity", "infty"):
-        return r"\infty "
-    return word
+    name = word if word in _FUNCTIONS else word.lower()
+    if name in _FUNCTIONS and not (name == "min" or name == "sec"):
+        return f"\\{name} "
+    return r"\infty " if name == "infinity" else word
 
 
 def _calls(text: str) -> str:
@@ -241,11 +234,18 @@ def _closing(text: str, start: int) -> int:
     return -1
 
 
+def _scientific(match: re.Match[str]) -> str:
+    exponent = (match[2] or match[3]).replace(" ", "").strip("+")
+    return rf"{match[1]}\times10^{{{exponent}}}"
+
+
 def _repeating(match: re.Match[str]) -> str:
     """Write a repeating decimal as the fraction that it is."""
-    whole, once, again = match[1] or "0", match[2], match[3] or match[4]
+    whole, once, *blocks = match.groups()
+    again = next(filter(None, blocks))
     value = Fraction(
-        int(whole + once + again) - int(whole + once), 10 ** len(once) * (10 ** len(again) - 1)
+        int((whole or "0") + once + again) - int((whole or "0") + once),
+        10 ** len(once) * (10 ** len(again) - 1),
     )
     return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
@@ -253,6 +253,11 @@ def _repeating(match: re.Match[str]) -> str:
 _LABEL = re.compile(
     r"\s*((?>\\text\{[A-Za-z '-]+\}|[A-Za-z']{2,}+)"
     r"(?>\s+(?:\\text\{[A-Za-z '-]+\}|[A-Za-z']{2,}+))*+)\s*(:|=)?\s*(?=\S)"
+)
+_AROUND = re.compile(  # what leads to an answer or ends it: `= 5`, `\therefore 5`, `5 \blacksquare`
+    r"^(?:=|:|,|\\(?:therefore|Rightarrow|implies|checkmark)(?![A-Za-z]))\s*"
+    r"|(?<=\S)\s*(?:\\(?:blacksquare|square|checkmark|qed|newline)|(?<![A-Za-z])QED|\\\\)$"
+    r"|(?<!\\)[.,;]+$"
 )
 
 
@@ -264,7 +269,7 @@ def _unwrap(text: str) -> str:
         for mark in ("**", "__", "*", '"', "'"):
             if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark):
                 text = text[len(mark) : -len(mark)].strip()
-        text = re.sub(r"^(?:=|:)\s*", "", re.sub(r"(?<!\\)[.,;]+$", "", text))
+        text = _AROUND.sub("", text)
         if text and text[0] in "{(" and text[-1] in "})" and _closing(text, 0) == len(text) - 1:
             inner = text[1:-1]
             if text[0] == "{" or not re.search(r"[,;]|\\ldots", inner):
@@ -277,17 +282,9 @@ def _unwrap(text: str) -> str:
 
 def _without_label(text: str) -> str:
     match = _LABEL.match(text)
-    if match is None or len(match[1]) > 80:
+    words = re.findall(r"[A-Za-z][a-zA-Z']*", match[1].replace(r"\text", " ")) if match else []
+    if match is None or not words or len(match[1]) > 80:
         return text
-    words = re.findall(r"[A-Za-z']+", match[1].replace(r"\text", " "))
-    announced = match[2] or words[-1].lower() in (
-        "is",
-        "are",
-        "equals",
-        "get",
-        "be",
-        "option",
-        "choice",
-    )
+    announced = match[2] or words[-1].lower() in _ANNOUNCE
     known = all(word.lower() in LABELS or word in UNITS for word in words)
     return text[match.end() :] if announced and known else text

@@ -8,36 +8,48 @@ The choices, each with its tests in `tests/grading/corpus.jsonl` (docs/evaluatio
 3. `x = 3` is 3, and a chain counts if all its values are equal: `x = 6/2 = 3`, not `4 = 3`.
    Equations equal equations in the same variables with the same solutions, of which there are some.
 4. `52_8` equals only 52 in base 8, neither 52 nor 42.
-5. A unit may be missing on either side, but `5` cm is not `5` m. 50% is 50, and it is 0.5.
-6. Values are compared by `scalars.equal`; words by their letters.
+5. A unit may be missing on either side, but `5` cm is not `5` m. 50% is 50, and it is 0.5; 180
+   degrees are 180, and they are \pi.
+6. Values are compared by `scalars.equal`; words by their letters; what nothing reads, by its text.
+7. Arithmetic left undone is no answer where the gold answer is a plain number (`left_undone`).
 """
 
 import re
+from dataclasses import dataclass, replace
 
-from thinktuning.grading import scalars
-from thinktuning.grading.expressions import Unreadable
-from thinktuning.grading.names import has_variable
+from thinktuning.grading import scalars, solutions
+from thinktuning.grading.expressions import (
+    SYMPY_ERRORS,
+    Unreadable,
+    is_balanced,
+    is_decimal,
+    rational,
+)
+from thinktuning.grading.names import has_variable, is_no_answer
 from thinktuning.grading.normalize import normalize
-from thinktuning.grading.rationals import is_decimal
-from thinktuning.grading.scalars import Undecided
-from thinktuning.grading.structure import Node, is_no_answer, read
+from thinktuning.grading.scalars import Undecided, left_undone
+from thinktuning.grading.structure import Node, as_equation, clock, point, read
 
 MAX_LENGTH = 2_000  # characters of an answer that is more than a plain number
 MAX_CHAIN = 100  # characters of a gold answer's chain that is checked without a time limit
 
 _THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,\d{3})+|(?: \d{3})+)(?![\d]|,\d)")
 _CHOICE = re.compile(
-    r"\(?\s*(?:\\text\{\s*)?[A-J]\s*\}?\s*(?:\)|\.(?=\s)|:)\s*\}?\s*(?=[-+\d\\(.])(?!\\text)"
+    r"(?:\(?\s*(?:\\text\{\s*)?[A-J]\s*\}?\s*(?:\)|\.(?=\s)|:)\s*\}?|\([a-j]\)(?=\s))\s*"
+    r"(?=[-+\d\\(.])(?!\\text)"
 )
+# Units that are also a factor.
+_FACTORS = {"%": r"\frac{%s}{100}", "degree": r"\frac{(%s)\pi}{180}"}
 
 
-def equal(gold: str, answer: str, *, literally: bool = False) -> bool:
+def equal(gold: str, answer: str, *, literally: bool = False, number: bool = False) -> bool:
     """Return whether an answer equals a gold answer; both are as they were written.
 
     Args:
         gold: the gold answer.
         answer: the answer.
         literally: decide only what needs no sympy, in milliseconds.
+        number: the answer has to be a number, with nothing left to add or multiply.
 
     Raises:
         Undecided: `literally`, and sympy is needed.
@@ -53,14 +65,18 @@ def equal(gold: str, answer: str, *, literally: bool = False) -> bool:
     readings = [(_joined(gold), _joined(answer))]
     if readings != [(gold, answer)]:  # 100,200 could also be a list of two numbers
         readings.append((gold, answer))
-    return any(_same_reading(*reading, literally) for reading in readings)
+    comparison = Comparison(literally, number)
+    return any(_same_reading(*reading, comparison) for reading in readings)
 
 
 def flaw(gold: str) -> str | None:
     """Return why no answer can be compared with a normalized gold answer, None if it can."""
     if is_no_answer(gold):
         return "empty or a placeholder"
-    return _flaw(read(_joined(gold)))
+    try:
+        return _flaw(read(_joined(gold)))
+    except SYMPY_ERRORS:
+        return "not LaTeX with a value"
 
 
 def _flaw(node: Node) -> str | None:
@@ -70,27 +86,26 @@ def _flaw(node: Node) -> str | None:
         case "nothing":
             return "no solutions, or a tautology"
         case "text":
-            readable = scalars.means_something(rf"\text{{}}{node.text}")
-            return None if readable else "not LaTeX with a value"
+            return None if is_balanced(node.text) else "not LaTeX with a value"
         case "value":
             readable = scalars.means_something(_bare(node))
             return None if readable else "not LaTeX with a value"
         case "equation" | "inequality" if len(node.items) == 2:
             sides = node.items[0].text, node.items[1].text
-            meaning = scalars.relation_has_meaning(*sides, node.mark)
+            meaning = solutions.relation_has_meaning(*sides, node.mark)
             return None if meaning else "no solutions, or a tautology"
     found = next(filter(None, map(_flaw, node.items)), None)
     short = len("".join(item.text for item in node.items)) < MAX_CHAIN
-    if found is None and short and not consistent(node, literally=False):
+    if found is None and short and not Comparison().consistent(node):
         return "a chain of different values"
     return found
 
 
-def _same_reading(gold: str, answer: str, literally: bool) -> bool:
+def _same_reading(gold: str, answer: str, comparison: "Comparison") -> bool:
     first = read(gold)
-    if first.kind != "words" and (label := _CHOICE.match(answer)):
+    if first.kind != "words" and answer != gold and (label := _CHOICE.match(answer)):
         answer = answer[label.end() :]
-    return same(first, read(answer), literally)
+    return comparison.same(first, read(answer))
 
 
 def _joined(text: str) -> str:
@@ -100,109 +115,168 @@ def _joined(text: str) -> str:
     return _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
 
 
-def same(gold: Node, answer: Node, literally: bool) -> bool:
-    """Return whether two parts are the same; see the numbered choices above."""
-    if "chain" in (gold.kind, answer.kind):
-        return _chains(gold, answer, literally)
-    kinds = {gold.kind, answer.kind}
-    if kinds <= {"list", "set"}:
-        return _unordered(gold, answer, literally)
-    if "set" in kinds and (gold if gold.kind == "set" else answer).items[1:] == ():
-        only = gold if gold.kind == "set" else answer
-        other = answer if only is gold else gold
-        if only.items and other.kind != "union":
-            first, second = (only.items[0], other) if only is gold else (other, only.items[0])
-            return same(first, second, literally)
-    if len(kinds) > 1:
-        return _different_kinds(gold, answer, literally)
-    match gold.kind:
-        case "value":
-            return _values(gold, answer, literally)
-        case "words":
-            return gold.text == answer.text
-        case "text":
-            return scalars.squeezed(gold.text) == scalars.squeezed(answer.text)
-        case "nothing":
+def _bare(node: Node) -> str:
+    return (node.items[0] if node.items else node).text
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How to compare: `literally` and `number` are those of `equal`; see the numbered choices."""
+
+    literally: bool = False
+    number: bool = False
+    undone: bool = False  # whether arithmetic may be left undone
+
+    def same(self, gold: Node, answer: Node) -> bool:
+        """Return whether two parts are the same."""
+        kinds = {gold.kind, answer.kind}
+        if "chain" in kinds:
+            return self._chains(gold, answer)
+        if kinds <= {"list", "set"}:
+            return self._unordered(gold, answer)
+        if "set" in kinds and kinds != {"set", "union"}:  # {3} is 3
+            sets = [node for node in (gold, answer) if node.kind == "set"]
+            if len(sets[0].items) == 1:
+                only = sets[0].items[0]
+                return self.same(only, answer) if gold.kind == "set" else self.same(gold, only)
+        if len(kinds) > 1:
+            return self._different_kinds(gold, answer)
+        match gold.kind:
+            case "value":
+                return self._values(gold, answer)
+            case "words":
+                return gold.text == answer.text
+            case "text":
+                return scalars.squeezed(gold.text) == scalars.squeezed(answer.text)
+            case "nothing":
+                return False
+            case "base":
+                return (gold.text, gold.mark) == (answer.text, answer.mark)
+            case "union":
+                return self._cover(gold, answer)
+            case "ratio":
+                halves = {gold.mark, answer.mark} - {""}
+                if "clock" in (gold.text, answer.text) and clock(gold) != clock(answer):
+                    return False
+                return len(halves) < 2 and self._in_order(gold, answer)
+            case "tuple":
+                names = [n.text for n in (gold, answer) if n.mark.startswith("<")]
+                brackets = gold.mark.lstrip("<") == answer.mark.lstrip("<")
+                return brackets and len(set(names) - {""}) < 2 and self._in_order(gold, answer)
+            case _:
+                return self._relations(gold, answer)
+
+    def consistent(self, node: Node) -> bool:
+        """Return whether all values of a chain are equal, those after an approximation rounded."""
+        if node.kind != "chain":
+            return all(self.consistent(item) for item in node.items)
+        within = replace(self, undone=True)
+        exact, rounded = node.items[: int(node.mark)], node.items[int(node.mark) :]
+        return all(within.same(exact[0], item) for item in exact[1:]) and all(
+            item.kind == exact[0].kind == "value"
+            and scalars.rounds_to(_bare(exact[0]), _bare(item), literally=self.literally)
+            for item in rounded
+        )
+
+    def _in_order(self, gold: Node, answer: Node) -> bool:
+        return len(gold.items) == len(answer.items) and all(
+            self.same(a, b) for a, b in zip(gold.items, answer.items, strict=True)
+        )
+
+    def _cover(self, gold: Node, answer: Node) -> bool:
+        """Return whether each part of one answer is a part of the other."""
+        return all(any(self.same(a, b) for b in answer.items) for a in gold.items) and all(
+            any(self.same(a, b) for a in gold.items) for b in answer.items
+        )
+
+    def _unordered(self, gold: Node, answer: Node) -> bool:
+        """Compare lists and sets; values without names have the order of a gold answer's names."""
+        if answer.mark == r"\pm" and not self.undone:  # 3 \pm 1
+            return replace(self, undone=True)._unordered(gold, answer)
+        if any(item.kind == "chain" and item.text for item in gold.items) and not any(
+            item.kind == "chain" for item in answer.items
+        ):
+            return self._in_order(gold, answer)
+        if "set" in (gold.kind, answer.kind):
+            return self._cover(gold, answer)
+        left = list(answer.items)
+        if len(left) != len(gold.items):
             return False
-        case "base":
-            return (gold.text, gold.mark) == (answer.text, answer.mark)
-        case "union":
-            return _cover(gold, answer, literally)
-        case "ratio":
-            halves = {gold.mark, answer.mark} - {""}
-            return len(halves) < 2 and _in_order(gold, answer, literally)
-        case "tuple":
-            names = [n.text for n in (gold, answer) if n.mark.startswith("<")]
-            brackets = gold.mark.lstrip("<") == answer.mark.lstrip("<")
-            return brackets and len(set(names)) < 2 and _in_order(gold, answer, literally)
-        case _:
-            return _relations(gold, answer, literally)
+        for item in gold.items:
+            match = next((other for other in left if self.same(item, other)), None)
+            if match is None:
+                return False
+            left.remove(match)
+        return True
 
-
-def _in_order(gold: Node, answer: Node, literally: bool) -> bool:
-    return len(gold.items) == len(answer.items) and all(
-        same(a, b, literally) for a, b in zip(gold.items, answer.items, strict=True)
-    )
-
-
-def _cover(gold: Node, answer: Node, literally: bool) -> bool:
-    """Return whether each part of one answer is a part of the other."""
-    return all(any(same(a, b, literally) for b in answer.items) for a in gold.items) and all(
-        any(same(a, b, literally) for a in gold.items) for b in answer.items
-    )
-
-
-def _unordered(gold: Node, answer: Node, literally: bool) -> bool:
-    """Compare lists and sets; values without names have the order of a gold answer's names."""
-    if any(item.kind == "chain" and item.text for item in gold.items) and not any(
-        item.kind == "chain" for item in answer.items
-    ):
-        return _in_order(gold, answer, literally)
-    if "set" in (gold.kind, answer.kind):
-        return _cover(gold, answer, literally)
-    left = list(answer.items)
-    if len(left) != len(gold.items):
+    def _different_kinds(self, gold: Node, answer: Node) -> bool:
+        r"""Compare words with a letter, `(2, 3)` with `x = 2, y = 3`, and sets of numbers."""
+        kinds = {gold.kind, answer.kind}
+        if kinds == {"words", "value"}:
+            first, second = (
+                re.sub(r"\\text|[^A-Za-z0-9]", "", node.mark if node.kind == "words" else node.text)
+                for node in (gold, answer)
+            )
+            if gold.kind == "words":  # the letter of a choice, not a variable
+                first, second = first.lower(), second.lower()
+            return first == second and first != ""
+        if kinds == {"tuple", "list"}:
+            pairs = [point(node) if node.kind == "list" else node for node in (gold, answer)]
+            return pairs[0].kind == pairs[1].kind and self.same(*pairs)
+        if kinds <= {"union", "tuple", "set", "inequality", "value"}:
+            return solutions.sets_equal(gold, answer, literally=self.literally)
         return False
-    for item in gold.items:
-        match = next((other for other in left if same(item, other, literally)), None)
-        if match is None:
+
+    def _chains(self, gold: Node, answer: Node) -> bool:
+        """Compare where at least one side is a chain; its values must all be equal."""
+        if "equation" in (gold.kind, answer.kind):
+            first, second = as_equation(gold), as_equation(answer)
+            return first is not None and second is not None and self._relations(first, second)
+        if gold.kind == answer.kind and gold.text and answer.text and gold.text != answer.text:
             return False
-        left.remove(match)
-    return True
+        values = [_chain_values(gold, answer), _chain_values(answer, gold)]
+        found = any(self.same(a, b) for a in values[0] for b in values[1])
+        return found and self.consistent(gold) and self.consistent(answer)
 
+    def _relations(self, gold: Node, answer: Node) -> bool:
+        """Compare equations or inequalities."""
+        if gold.mark != answer.mark or len(gold.items) != len(answer.items):
+            return False
+        if self.literally:
+            raise Undecided
+        if len(gold.items) != 2:
+            return self._in_order(gold, answer)
+        sides = [item.text for item in (*gold.items, *answer.items)]
+        return solutions.relations_equal(sides[:2], sides[2:], gold.mark)
 
-def _different_kinds(gold: Node, answer: Node, literally: bool) -> bool:
-    r"""Compare words with a letter, and sets in set notation (`\mathbb{R}`, `\setminus`)."""
-    kinds = {gold.kind, answer.kind}
-    if kinds == {"words", "value"}:
-        first, second = (re.sub(r"\\text|[^A-Za-z0-9]", "", n.text).lower() for n in (gold, answer))
-        return first == second and first != ""
-    if not kinds <= {"union", "tuple", "value", "set"} or any(
-        n.mark.startswith("<") or not n.text for n in (gold, answer)
-    ):
-        return False
-    in_notation = re.search(r"\\(?:setminus|mathbb|cup|cap)", gold.text + answer.text)
-    return bool(in_notation) and _scalars(gold.text, answer.text, literally)
+    def _values(self, gold: Node, answer: Node) -> bool:
+        """Compare two values with or without units."""
+        if re.search(r"(?<![A-Za-z/{])[A-Za-z]$", gold.text):  # a variable, not a unit in italics
+            gold = Node("value", gold.text)
+        if has_variable(_bare(gold)) and not gold.items:
+            answer = Node("value", answer.text)
+        any_form = self.undone or rational(_bare(gold)) is None
+        if not any_form and left_undone(_bare(answer), number=self.number):
+            return False
+        units = {gold.mark, answer.mark} - {""}
+        if len(units) > 1:
+            return False
+        first, second = _bare(gold), _bare(answer)
+        if self._scalars(first, second):
+            return True
+        factor = _FACTORS.get(next(iter(units), "")) if gold.mark != answer.mark else None
+        if factor is None:
+            return False
+        scaled = [factor % n if node.mark else n for n, node in ((first, gold), (second, answer))]
+        return self._scalars(scaled[0], scaled[1])
 
-
-def _chains(gold: Node, answer: Node, literally: bool) -> bool:
-    """Compare where at least one side is a chain; its values must all be equal."""
-    if "equation" in (gold.kind, answer.kind):
-        first, second = _as_equation(gold), _as_equation(answer)
-        return first is not None and second is not None and _relations(first, second, literally)
-    if gold.kind == answer.kind and gold.text and answer.text and gold.text != answer.text:
-        return False
-    values = [_chain_values(gold, answer), _chain_values(answer, gold)]
-    found = any(same(a, b, literally) for a in values[0] for b in values[1])
-    return found and consistent(gold, literally) and consistent(answer, literally)
-
-
-def _as_equation(node: Node) -> Node | None:
-    if node.kind == "equation":
-        return node
-    if node.kind != "chain" or not node.text or len(node.items) != 1:
-        return None
-    return Node("equation", items=(Node("value", node.text), Node("value", node.items[0].text)))
+    def _scalars(self, gold: str, answer: str) -> bool:
+        r"""Compare two texts: the same text is the same value; what holds words is only itself."""
+        if scalars.squeezed(gold) == scalars.squeezed(answer):
+            return True
+        if any(sign in gold + answer for sign in (r"\text{", r"\ldots")):
+            return False
+        return scalars.equal(gold, answer, literally=self.literally)
 
 
 def _chain_values(node: Node, other: Node) -> list[Node]:
@@ -215,65 +289,3 @@ def _chain_values(node: Node, other: Node) -> list[Node]:
     last, exact = node.items[-1], node.items[: int(node.mark)]
     decimal = is_decimal(last.text) and not is_decimal(exact[0].text)
     return [exact[-1], last] if decimal and is_decimal(other.text) else [exact[-1]]
-
-
-def consistent(node: Node, literally: bool) -> bool:
-    """Return whether all values of a chain are equal, those after an approximation rounded."""
-    if node.kind != "chain":
-        return all(consistent(item, literally) for item in node.items)
-    exact, rounded = node.items[: int(node.mark)], node.items[int(node.mark) :]
-    return all(same(exact[0], item, literally) for item in exact[1:]) and all(
-        item.kind == exact[0].kind == "value"
-        and scalars.rounds_to(_bare(exact[0]), _bare(item), literally=literally)
-        for item in rounded
-    )
-
-
-def _bare(node: Node) -> str:
-    return (node.items[0] if node.items else node).text
-
-
-def _relations(gold: Node, answer: Node, literally: bool) -> bool:
-    """Compare equations or inequalities."""
-    if gold.mark != answer.mark or len(gold.items) != len(answer.items):
-        return False
-    if literally:
-        raise Undecided
-    if len(gold.items) != 2:
-        return _in_order(gold, answer, literally)
-    sides = [item.text for item in (*gold.items, *answer.items)]
-    return scalars.relations_equal(sides[:2], sides[2:], gold.mark)
-
-
-def _values(gold: Node, answer: Node, literally: bool) -> bool:
-    """Compare two values with or without units."""
-    if re.search(r"(?<![A-Za-z/{])[A-Za-z]$", gold.text):  # a variable, not a unit in italics
-        gold = Node("value", gold.text)
-    if has_variable(_bare(gold)) and not gold.items:
-        answer = Node("value", answer.text)
-    marks = [gold.mark, answer.mark]
-    if marks == ["", ""]:
-        return _scalars(gold.text, answer.text, literally)
-    first, second = _bare(gold), _bare(answer)
-    if "%" in marks and marks[0] != marks[1]:
-        if set(marks) - {"%", ""}:
-            return False
-        if _scalars(first, second, literally):
-            return True
-        hundredth = [
-            rf"\frac{{{n}}}{{100}}" if m == "%" else n
-            for n, m in zip((first, second), marks, strict=True)
-        ]
-        return _scalars(hundredth[0], hundredth[1], literally)
-    if "" not in marks and marks[0] != marks[1]:
-        return False
-    return _scalars(first, second, literally)
-
-
-def _scalars(gold: str, answer: str, literally: bool) -> bool:
-    r"""Compare two texts: the same text is the same value, and what holds words is only itself."""
-    if scalars.squeezed(gold) == scalars.squeezed(answer):
-        return True
-    if any(sign in gold + answer for sign in (r"\text{", r"\ldots")):
-        return False
-    return scalars.equal(gold, answer, literally=literally)

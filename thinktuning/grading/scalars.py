@@ -9,19 +9,30 @@ is written with a decimal point and the other one has no finite decimal form (1/
 are equal within `TOLERANCE` of the larger magnitude.
 """
 
+import random
 import re
 from fractions import Fraction
 from typing import Any
 
-from thinktuning.grading.expressions import MAX_DEPTH, SYMPY_ERRORS, depth, read
-from thinktuning.grading.rationals import (
+from thinktuning.grading.expressions import (
     PLAIN,
-    TOLERANCE,
-    has_finite_decimals,
+    SLASH,
+    SYMPY_ERRORS,
+    Undefined,
+    is_balanced,
     is_decimal,
-    near,
+    magnitude,
     rational,
+    read,
 )
+
+TOLERANCE = Fraction(1, 10**6)  # relative, of decimals
+
+
+_OPERATION = re.compile(
+    r"(?<=[\w)}!.])\s*(?:[+-]|\\(?:cdot|times)(?![A-Za-z]))|(?<=[\d)}])\s*\(|[)}]\s*\d"
+)
+_ARITHMETIC = re.compile(r"(?:[\d\s.+\-/(){}]|\\(?:frac|cdot|times)(?![A-Za-z]))+")
 
 
 class Undecided(Exception):
@@ -47,8 +58,8 @@ def equal(gold: str, answer: str, *, literally: bool) -> bool:
         inexact = is_decimal(gold) != is_decimal(answer)
         return (
             inexact
-            and not (has_finite_decimals(first) and has_finite_decimals(second))
-            and near(first, second)
+            and not (_has_finite_decimals(first) and _has_finite_decimals(second))
+            and _near(first, second)
         )
     if literally:
         raise Undecided
@@ -56,43 +67,21 @@ def equal(gold: str, answer: str, *, literally: bool) -> bool:
 
 
 def means_something(text: str) -> bool:
-    r"""Return whether a value is one that math-verify reads, and defined (unlike `0/0`).
-
-    What holds words (`3 \text{ Fridays}`) is a text, which only equals itself.
-    """
+    r"""Return whether a value is defined (unlike `0/0`), or is a text, which only equals itself."""
     import sympy
 
     if rational(text) is not None:
         return True
-    if r"\text" in text or r"\ldots" in text:
-        return depth(text) <= MAX_DEPTH and text.count("{") == text.count("}")
     try:
         expression = read(text)
-        return not _cheap(expression) or not expression.doit().has(sympy.nan, sympy.zoo)
-    except SYMPY_ERRORS:
+        return not is_cheap(expression) or not expression.doit().has(sympy.nan, sympy.zoo)
+    except Undefined:
         return False
+    except SYMPY_ERRORS:  # words, or a notation that math-verify does not know
+        return is_balanced(text)
 
 
-def relation_has_meaning(left: str, right: str, operator: str) -> bool:
-    """Return whether an equation or inequality depends on its variables and has solutions."""
-    import sympy
-
-    try:
-        difference = read(left) - read(right)
-        if not _cheap(difference):
-            return bool(difference.free_symbols)
-        difference = sympy.simplify(difference)
-        if not difference.free_symbols:
-            return False
-        if operator:
-            return True
-        symbols = sorted(difference.free_symbols, key=lambda s: s.name)
-        return len(symbols) > 1 or bool(sympy.solveset(difference, symbols[0], sympy.S.Complexes))
-    except SYMPY_ERRORS:
-        return False
-
-
-def _cheap(expression: Any) -> bool:
+def is_cheap(expression: Any) -> bool:
     """Return whether an expression is small enough to be worked on without a time limit."""
     import sympy
 
@@ -125,38 +114,20 @@ def rounds_to(exact: str, rounded: str, *, literally: bool) -> bool:
     return abs(value - shown) <= min(Fraction(1, 2 * 10**places), abs(value) / 50)
 
 
-def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
-    """Return whether two equations or inequalities in the same variables have the same solutions.
+def left_undone(text: str, *, number: bool) -> bool:
+    r"""Return whether a value is a sum, difference, product or division that is not carried out.
 
-    The difference of the sides is the same but for a factor (positive for an inequality), or both
-    equations have solutions for one of their variables, and the same ones.
-
-    Args:
-        gold: the two sides of the gold relation.
-        answer: the two sides of the other one.
-        operator: that of an inequality, "" for equations.
+    So that the expression of a question (`4 - 1 - 7`) is not its answer. As a number, none may be
+    left, nor a slash that comes out even: `6/2`, but `\frac{6}{2}`, `2^{10}`, `\sqrt{9}`, `2e3` and
+    `3 1/2` are ways to write one. In LaTeX only those of plain numbers count, since `2^{10} - 1`
+    and `3\sqrt{2}` are answers.
     """
-    import sympy
-
-    try:
-        first, second = (read(left) - read(right) for left, right in (gold, answer))
-        first, second = sympy.simplify(first), sympy.simplify(second)
-        if not first.free_symbols or first.free_symbols != second.free_symbols:
-            return False
-        ratio = sympy.simplify(first / second)
-        if ratio.is_number and ratio.is_finite and ratio != 0:
-            return operator in ("", r"\ne") or bool(ratio > 0)
-        if operator:
-            return False
-        symbol = min(first.free_symbols, key=lambda s: s.name)
-        solutions = [sympy.solve(expression, symbol) for expression in (first, second)]
-        return (
-            bool(solutions[0])
-            and len(solutions[0]) == len(solutions[1])
-            and all(any(sympy.simplify(a - b) == 0 for b in solutions[1]) for a in solutions[0])
-        )
-    except SYMPY_ERRORS:
-        return False
+    value = rational(text)
+    if value is not None:
+        return number and SLASH.fullmatch(text) is not None and value.denominator == 1
+    if number and "/" in text:
+        return True
+    return bool(_OPERATION.search(text) and (number or _ARITHMETIC.fullmatch(text)))
 
 
 def squeezed(text: str) -> str:
@@ -176,22 +147,18 @@ def _equal(gold: Any, answer: str, *, inexact: bool) -> bool:
                 _expressions_equal(a, b, inexact) for a, b in zip(gold, found, strict=True)
             )
         if isinstance(gold, sympy.Set) or isinstance(found, sympy.Set):
-            return isinstance(gold, sympy.Set) and _sets_equal(gold, found)
+            both = isinstance(gold, sympy.Set) and isinstance(found, sympy.Set)
+            return both and gold.symmetric_difference(found) is sympy.S.EmptySet
         return _expressions_equal(gold, found, inexact)
     except SYMPY_ERRORS:  # two answers that both parse, and that sympy cannot compare
         return False
 
 
-def _sets_equal(gold: Any, found: Any) -> bool:
-    import sympy
-
-    if not isinstance(found, sympy.Set):
-        return False
-    return bool(gold == found or gold.symmetric_difference(found) is sympy.S.EmptySet)
-
-
 def _expressions_equal(gold: Any, found: Any, inexact: bool) -> bool:
-    """Compare numerically, which refutes at once, and then prove by simplification."""
+    """Compare at points, with more digits than a difference can hide behind, or by simplification.
+
+    Numbers, and analytic functions at random points, need no simplification.
+    """
     import sympy
 
     if not (isinstance(gold, sympy.Expr) and isinstance(found, sympy.Expr)):
@@ -206,10 +173,15 @@ def _expressions_equal(gold: Any, found: Any, inexact: bool) -> bool:
     symbols = gold.free_symbols | found.free_symbols
     if gold.is_Rational and found.is_Rational:
         return _rationals_equal(gold, found, inexact)
-    agree = [_agree(gold, found, point, inexact) for point in _points(symbols)]
-    if False in agree:
-        return False
-    if inexact and not symbols:
+    digits = needed_digits(gold, found)
+    agree = []
+    for point in points(gold, found):
+        if inexact and not symbols:
+            return bool(_agree(gold, found, point, 40, TOLERANCE))
+        agree.append(_agree(gold, found, point, 40) and _agree(gold, found, point, digits))
+        if agree[-1] is False:
+            return False
+    if True in agree and is_analytic(gold) and is_analytic(found):
         return True
     difference = gold - found
     if None in agree:  # not real where a variable is negative: it is meant to be positive
@@ -218,35 +190,73 @@ def _expressions_equal(gold: Any, found: Any, inexact: bool) -> bool:
     return bool(difference == 0 or difference.equals(0))
 
 
+def needed_digits(*expressions: Any) -> int:
+    """Return a number of digits in which expressions of this size differ, unless they are equal."""
+    return 100 + 4 * int(sum(map(magnitude, expressions)))
+
+
+def is_analytic(expression: Any) -> bool:
+    """Return whether an expression is one function wherever it is defined, unlike `|x|`."""
+    import sympy
+    from sympy.functions.combinatorial.factorials import factorial
+    from sympy.functions.elementary.hyperbolic import HyperbolicFunction
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
+
+    if not expression.free_symbols or expression.is_Symbol:
+        return True
+    if isinstance(expression, sympy.Pow) and expression.base.free_symbols:
+        return bool(expression.exp.is_Integer) and is_analytic(expression.base)
+    known = sympy.Add, sympy.Mul, sympy.Pow, sympy.exp, factorial
+    return isinstance(expression, (*known, TrigonometricFunction, HyperbolicFunction)) and all(
+        map(is_analytic, expression.args)
+    )
+
+
 def _rationals_equal(gold: Any, found: Any, inexact: bool) -> bool:
     first, second = Fraction(int(gold.p), int(gold.q)), Fraction(int(found.p), int(found.q))
-    either = has_finite_decimals(first) and has_finite_decimals(second)
-    return first == second or (inexact and not either and near(first, second))
+    either = _has_finite_decimals(first) and _has_finite_decimals(second)
+    return first == second or (inexact and not either and _near(first, second))
 
 
-def _points(symbols: set[Any]) -> list[dict[Any, Any]]:
-    """Return fixed points at which expressions are compared, one without symbols."""
+def _near(first: Fraction, second: Fraction) -> bool:
+    return abs(first - second) <= TOLERANCE * max(abs(first), abs(second))
+
+
+def _has_finite_decimals(value: Fraction) -> bool:
+    """Return whether only 2 and 5 divide the denominator."""
+    denominator = value.denominator
+    for factor in (2, 5):
+        while denominator % factor == 0:
+            denominator //= factor
+    return denominator == 1
+
+
+def points(first: Any, second: Any) -> list[dict[Any, Any]]:
+    """Return points to compare at; they depend on the expressions, so that none can aim at them."""
     import sympy
 
-    if not symbols:
-        return [{}]
-    ordered = sorted(symbols, key=lambda symbol: symbol.name)
+    symbols = sorted(first.free_symbols | second.free_symbols, key=lambda symbol: symbol.name)
+    draw = random.Random(f"{first} {second}").randrange
     return [
-        {
-            symbol: sympy.Rational(sign * (97 + 30 * i + k), 89 + 7 * k)
-            for i, symbol in enumerate(ordered)
-        }
-        for k, sign in ((0, 1), (1, -1), (2, 1))
+        {symbol: sympy.Rational(sign * draw(low, high), 10**6 + 3) for symbol in symbols}
+        for low, high, sign in (
+            [(1, 10**6, 1), (10**6, 10**7, 1), (10**6, 10**7, -1)] if symbols else [(0, 1, 1)]
+        )
     ]
 
 
-def _agree(gold: Any, found: Any, point: dict[Any, Any], inexact: bool) -> bool | None:
+def _agree(
+    first: Any, second: Any, point: dict[Any, Any], digits: int, tolerance: Fraction | None = None
+) -> bool | None:
     """Return whether two expressions are equal at a point, None if they are not real there."""
-    first, second = (e.xreplace(point).evalf(40) for e in (gold, found))
-    if not (first.is_number and second.is_number and first.is_finite and second.is_finite):
+    import sympy
+
+    values = [e.evalf(digits, subs=point, maxn=4 * digits) for e in (first, second)]
+    if not all(value.is_number and value.is_finite for value in values):
         return None if point else False
-    if point and not (first.is_real and second.is_real):
+    if point and not all(value.is_real for value in values):
         return None
-    scale = max(abs(first), abs(second))
-    tolerance = TOLERANCE if inexact and not point else Fraction(1, 10**30)
-    return bool(abs(first - second) <= scale * float(tolerance))
+    scale = max(abs(values[0]), abs(values[1]))
+    if tolerance is None:
+        scale, tolerance = max(scale, 1), Fraction(1, 10 ** (digits - 10))
+    return bool(abs(values[0] - values[1]) <= scale * sympy.Rational(tolerance))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from thinktuning.grading.names import has_variable, is_name, is_variable, mentions
+from thinktuning.grading.names import has_variable, is_name, is_variable, letters
 from thinktuning.grading.normalize import normalize
 from thinktuning.grading.units import split_unit
 
@@ -16,14 +16,15 @@ MAX_ITEMS = 40
 
 
 class Node(NamedTuple):
-    """A part of an answer.
+    r"""A part of an answer.
 
     Attributes:
         kind: list, set, tuple, union, chain, equation, inequality, base, ratio, words, value; text
             if it only equals itself, nothing if it says nothing (`3 = 3`).
-        text: the part as it is written; of a chain the name that it gives a value.
+        text: the part as it is written; of a chain or an interval the name that it gives a value.
         items: the parts.
-        mark: brackets of a tuple, operators of relations, a base, a unit.
+        mark: brackets of a tuple, operators of relations, a base, a unit, `\pm` of a list,
+            words with their case.
     """
 
     kind: str
@@ -32,39 +33,29 @@ class Node(NamedTuple):
     mark: str = ""
 
 
-_NO_ANSWER = re.compile(
-    r"[\s.?_\-*]*|\\(?:ldots|square|Box|bigcirc|ast|cdot)"
-    r"|(?:(?:your|the|final|my|insert|correct|put|here|a|an|numeric(?:al)?) )*"
-    r"(?:answer|solution|result|number|expression|value|blank|placeholder|content|here)s?"
-    r"(?: here)?|nan|null",
-    re.IGNORECASE,
-)
 _WORDS = re.compile(
     r"(?:\\text\{[^{}]*\}\s*)+|[A-Za-z]{4,}(?:[ -][A-Za-z]+)*|[A-Za-z]+(?:[ -][A-Za-z]{2,})+"
 )
-_BASE = re.compile(
-    r"\(?\s*(?:\\text\{)?\s*([0-9][0-9A-Za-z ]*|[A-Fa-f][0-9A-Fa-f]*[0-9][0-9A-Fa-f]*)"
-    r"\}?\s*\)?\s*_\s*"
-    r"(?:\{?\s*\(?\s*(?:\\text\{)?\s*(\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen)\s*\}?\s*\)?\s*\}?)"
-)
-_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
-          "eight": "8", "nine": "9", "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
+_HEXADECIMAL = re.compile(r"(?=.*\d)[0-9A-Za-z]+")
+_BASES = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+          "ten": 10, "twelve": 12, "sixteen": 16}  # fmt: skip
 _RATIO = re.compile(r"([^:]+(?::[^:]+?)+)\s*(?:\\text\{)?\s*([ap]\.?\s?m\.?)?\s*\}?", re.I)
 _RELATION = re.compile(
-    r"\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\ne(?![A-Za-z])|\\approx(?![A-Za-z])|\\in(?![A-Za-z])|(?<![\\!<>])=|<|>"
+    r"\\(?:le|ge|ne|approx|in|equiv(?=.*\\pmod))(?![A-Za-z])|(?<![\\!<>])=|<|>", re.DOTALL
 )
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
+_COMMA = re.compile(r",|;|(?<![A-Za-z\\])(?:,\s*)?(?:and|or)(?![A-Za-z])")
+_AND = re.compile(r"(?<![A-Za-z])and(?![A-Za-z])")
+_CUP = re.compile(r"\\cup(?![A-Za-z])")
+_FRENCH = re.compile(r"\]([^\[\],]+,[^\[\],]+)([\[\]])|\[([^\[\],]+,[^\[\],]+)\[")
+_BUILDER = re.compile(
+    r"\s*([a-z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid(?![A-Za-z])|[|:])(.*)", re.DOTALL
+)
 
 
-def is_no_answer(text: str) -> bool:
-    """Return whether a normalized text is empty or a placeholder."""
-    bare = re.sub(r"\\text|[{}$]", "", text).strip()
-    return _NO_ANSWER.fullmatch(bare) is not None or "\0" in text
-
-
-def split(text: str, separators: re.Pattern[str]) -> list[str]:
-    """Split where a separator stands outside of all brackets."""
-    parts, start, depth, position = [], 0, 0, 0
+def split(text: str, separators: re.Pattern[str]) -> tuple[list[str], list[str]]:
+    """Split where a separator stands outside of all brackets; return parts and separators."""
+    parts, found, start, depth, position = [], [], 0, 0, 0
     while position < len(text):
         c = text[position]
         if c == "\\" and text[position + 1 : position + 2] in ("{", "}"):
@@ -74,17 +65,12 @@ def split(text: str, separators: re.Pattern[str]) -> list[str]:
         match = separators.match(text, position) if depth <= 0 else None
         if match:
             parts.append(text[start:position])
+            found.append(match[0])
             position = start = match.end()
             continue
         depth += (c in "([{") - (c in ")]}")
         position += 1
-    return [*parts, text[start:]]
-
-
-_COMMA = re.compile(r",|;|(?<![A-Za-z\\])(?:,\s*)?(?:and|or)(?![A-Za-z])")
-_CUP = re.compile(r"\\cup(?![A-Za-z])")
-_FRENCH = re.compile(r"(\](?=[^\[\]]*[\[\]]$)|\[(?=[^\[\]]*\[$))([^\[\]]*)([\[\]])")
-_COLON = re.compile(r":")
+    return [*parts, text[start:]], found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -92,11 +78,10 @@ def read(text: str) -> Node:
     """Return the structure of a normalized answer."""
     text = normalize(text)
     if _WORDS.fullmatch(text) and not re.search(r"(?<![A-Za-z])(?:and|or)(?![A-Za-z])", text):
-        return Node("words", " ".join(re.findall(r"[^\W_]+", text.replace(r"\text", " ").lower())),
-                    mark="upright" if "\\text" in text else "")  # fmt: skip
-    if french := _FRENCH.fullmatch(text):  # ]2, 4[
-        text = f"{french[1].replace(']', '(')}{french[2]}{french[3].replace('[', ')')}"
-    parts = [part for part in split(text, _COMMA) if part.strip()]
+        words = " ".join(re.findall(r"[^\W_]+", text.replace(r"\text", " ")))
+        return Node("words", words.lower(), mark=words)
+    text = _FRENCH.sub(_english, text)
+    parts = [part for part in split(text, _COMMA)[0] if part.strip()]
     if len(parts) > MAX_ITEMS:
         return Node("text", text)
     if len(parts) > 1:
@@ -104,13 +89,12 @@ def read(text: str) -> Node:
     if text.startswith(r"\{") and (enclosed := _bracketed(text)):
         return enclosed
     if re.search(r"\\(?:pm|mp)(?![A-Za-z])", text):
-        plus = re.sub(r"\\pm(?![A-Za-z])", "+", re.sub(r"\\mp(?![A-Za-z])", "-", text))
-        minus = re.sub(r"\\pm(?![A-Za-z])", "-", re.sub(r"\\mp(?![A-Za-z])", "+", text))
-        return _flattened([read(plus), read(minus)])
-    operators = [match for match in _operators(text)]
+        both = _flattened([read(_signed(text, "+", "-")), read(_signed(text, "-", "+"))])
+        return both._replace(mark=r"\pm")
+    sides, operators = split(text, _RELATION)
     if operators:
-        return _relation(split(text, _RELATION), operators)
-    intervals = split(text, _CUP)
+        return _relation(sides, operators)
+    intervals = split(text, _CUP)[0]
     if len(intervals) > 1:
         items = tuple(map(read, intervals))
         kinds = {item.kind for item in items}
@@ -118,16 +102,15 @@ def read(text: str) -> Node:
     return _bracketed(text) or _special(text) or _value(text)
 
 
-def _operators(text: str) -> list[str]:
-    parts = split(text, _RELATION)
-    found, position = [], 0
-    for part in parts[:-1]:
-        position += len(part)
-        match = _RELATION.match(text, position)
-        assert match
-        found.append(match[0])
-        position = match.end()
-    return found
+def _english(interval: re.Match[str]) -> str:
+    """Write `]2, 4[` as `(2, 4)`."""
+    if interval[3]:
+        return f"[{interval[3]})"
+    return f"({interval[1]}{')' if interval[2] == '[' else ']'}"
+
+
+def _signed(text: str, plus: str, minus: str) -> str:
+    return re.sub(r"\\pm(?![A-Za-z])", plus, re.sub(r"\\mp(?![A-Za-z])", minus, text))
 
 
 def _list(text: str, parts: list[str]) -> Node:
@@ -136,9 +119,11 @@ def _list(text: str, parts: list[str]) -> Node:
     if items[0].kind == "chain" and all(i.kind not in ("chain", "inequality") for i in items[1:]):
         items[0] = items[0].items[-1] if len(items[0].items) == 1 else items[0]
     if all(item.mark.startswith("<") for item in items):
-        if re.search(r"(?<![A-Za-z])and(?![A-Za-z])", text):
-            return _intersection(text, items)
-        return Node("union", text, tuple(items))
+        return (
+            _intersection(text, items) if _AND.search(text) else Node("union", text, tuple(items))
+        )
+    if all(item.kind == "tuple" and r"\infty" in item.text for item in items):
+        return Node("text" if _AND.search(text) else "union", text, tuple(items))
     return _flattened(items)
 
 
@@ -160,47 +145,60 @@ def _flattened(items: Sequence[Node]) -> Node:
 
 
 def _bracketed(text: str) -> Node | None:
-    r"""Read `(a, b)`, `[a, b)` and `\{a, b\}`, None for anything else."""
+    r"""Read `(a, b)`, `[a, b)`, `\{a, b\}` and `\{x \mid x > a\}`, None for anything else."""
     if text.startswith(r"\{") and text.endswith(r"\}") and text.count(r"\{") == 1:
         inner = text[2:-2].strip()
+        if built := _BUILDER.fullmatch(inner):
+            return _condition(read(built[2]), built[1]) or Node("text", text)
         if not inner or r"\mid" in inner or "|" in inner or ":" in inner:
-            return Node("set") if not inner else None
+            return Node("text", text) if inner else Node("set")
         return Node("set", items=_flattened([read(inner)]).items)
     if text == r"\emptyset":
         return Node("set")
-    if text[:1] not in "([]" or text[-1:] not in ")][" or len(text) < 3:
+    if text[:1] not in "([" or text[-1:] not in ")]" or len(text) < 3:
         return None
-    inside = split(text[1:-1], re.compile(r"[\])]"))
-    if len(inside) > 1 and text[0] != "]":
+    if len(split(text[1:-1], re.compile(r"[\])]"))[0]) > 1:
         return None
-    parts = split(text[1:-1], re.compile(r"[,;]"))
+    parts = split(text[1:-1], re.compile(r"[,;]"))[0]
     if len(parts) < 2 or len(parts) > MAX_ITEMS:
         return None
-    mark = text[0].replace("]", "(") + text[-1].replace("[", ")")
-    return Node("tuple", text, tuple(map(read, parts)), mark)
+    return Node("tuple", text, tuple(map(read, parts)), text[0] + text[-1])
+
+
+def _condition(node: Node, variable: str) -> Node | None:
+    """Return the numbers that a condition holds for, without its variable's name."""
+    if node.kind == "tuple" and (node.mark, node.text) == (f"<{node.mark[-2:]}", variable):
+        return node._replace(text="")
+    if node.kind == "union":
+        items = [_condition(item, variable) for item in node.items]
+        return Node("union", node.text, tuple(filter(None, items))) if all(items) else None
+    known = node.kind == "inequality" and letters(node.text) - {"i", "e"} == {variable}
+    return node if known else None
 
 
 def _special(text: str) -> Node | None:
     """Read a number with a base, a time or a ratio."""
-    if match := _BASE.fullmatch(text):
-        base = _BASES.get(match[2], match[2])
-        digits = match[1].replace(" ", "").lower().lstrip("0") or "0"
-        if 2 <= int(base) <= 36 and base != "10":
-            return Node("base", digits, mark=base)
-        return _value(digits) if digits.isdigit() else None
+    digits, _, base = (re.sub(r"\\text|[{}() ]", "", part) for part in text.rpartition("_"))
+    base_number = _BASES.get(base) or (int(base) if re.fullmatch(r"\d{1,2}", base) else 0)
+    if _HEXADECIMAL.fullmatch(digits) and 2 <= base_number <= 36:
+        if not re.match(r"\d|[A-Fa-f][0-9A-Fa-f]*$", digits):
+            return None
+        if base_number == 10:
+            return _value(digits) if digits.isdigit() else None
+        return Node("base", digits.lower().lstrip("0") or "0", mark=str(base_number))
     if ":" in text and (match := _RATIO.fullmatch(text)):
-        parts = split(match[1], _COLON)
+        parts = split(match[1], re.compile(":"))[0]
         half = (match[2] or "").lower().replace(".", "").replace(" ", "")
         if len(parts) > 1 and all(map(str.strip, parts)):
-            return Node("ratio", text, tuple(map(read, parts)), half)
+            minutes = [part.strip() for part in parts[1:]]  # 3:02 is not 3:2
+            clock = "clock" if any(re.fullmatch(r"0\d", part) for part in minutes) else ""
+            return Node("ratio", clock, tuple(map(read, parts)), half)
     return None
 
 
 def _value(text: str) -> Node:
     """Read one value; `items` holds it without its unit or percent sign."""
-    if text.endswith(r"\%"):
-        return Node("value", text, (Node("value", normalize(text[:-2])),), "%")
-    number, unit = split_unit(text, plain_letters=True)
+    number, unit = (text[:-2], "%") if text.endswith(r"\%") else split_unit(text)
     if not unit:
         return Node("value", text)
     mark = "%" if unit == "percent" else unit
@@ -219,7 +217,7 @@ def _relation(sides: list[str], operators: list[str]) -> Node:
         return Node("text", text)
     if operators == [r"\in"]:
         return read(sides[1]) if is_name(sides[0]) else Node("text", text)
-    if set(operators) <= {"=", r"\approx"}:
+    if set(operators) <= {"=", r"\approx", r"\equiv"}:
         return _chain(text, sides, operators)
     if set(operators) <= {">", r"\ge"}:
         sides, operators = sides[::-1], [_FLIPPED[op] for op in operators[::-1]]
@@ -234,10 +232,12 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
     """Read `x = 6/2 = 3`; `mark` is the number of values before the first approximation."""
     names = [side for side in sides if is_name(side)]
     values = [side for side in sides if not is_name(side)]
-    about_itself = any(mentions(value, name) for value in values for name in names)
+    about_itself = {name for name in names if len(name) == 1} & set().union(*map(letters, values))
     if not values or about_itself or (not names and any(map(has_variable, values))):
         equation = len(sides) == 2 and operators == ["="]
         return Node("equation" if equation else "text", text, tuple(map(_value, sides)))
+    if len(values) > 1 and sides[0] not in names and any(map(has_variable, values)):
+        return Node("text", text)  # x/2 = y/3 = z
     if len(set(values)) < len(values) and not names:  # 3 = 3 says nothing
         return Node("nothing", text)
     exact = operators.index(r"\approx") + 1 if r"\approx" in operators else len(sides)
@@ -248,15 +248,42 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
 
 def _inequality(sides: list[str], operators: list[str]) -> Node:
     """Read `a < x`, `x < b` and `a < x < b` as intervals; others stay inequalities."""
+    variables = [is_variable(side) for side in sides]
     ends = None
-    if len(sides) == 3 and is_variable(sides[1]):
+    if len(sides) == 3 and variables[1]:
         ends = sides[0], sides[1], sides[2], operators[0], operators[1]
-    elif len(sides) == 2 and is_variable(sides[0]) and not has_variable(sides[1]):
+    elif len(sides) == 2 and variables[0] and not has_variable(sides[1]):
         ends = r"-\infty", sides[0], sides[1], "<", operators[0]
-    elif len(sides) == 2 and is_variable(sides[1]) and not has_variable(sides[0]):
+    elif len(sides) == 2 and variables[1] and not has_variable(sides[0]):
         ends = sides[0], sides[1], r"\infty", operators[0], "<"
     if ends is None:
         return Node("inequality", " ".join(sides), tuple(map(_value, sides)), " ".join(operators))
     low, name, high, left, right = ends
     brackets = ("(" if left == "<" else "[") + (")" if right == "<" else "]")
     return Node("tuple", name, (read(low), read(high)), f"<{brackets}")
+
+
+def clock(time: Node) -> list[str]:
+    """Return hours, minutes and seconds as they are written, but for the zeros of the hours."""
+    hours, *rest = (item.text for item in time.items)
+    return [hours.lstrip("0"), *rest]
+
+
+def point(values: Node) -> Node:
+    """Return the pair `(2, 3)` for the list `x = 2, y = 3`, anything else as it is."""
+    names = [
+        item.text if item.kind == "chain" and len(item.items) == 1 else "" for item in values.items
+    ]
+    if not all(names) or len(set(names)) < len(names):
+        return values
+    in_order = sorted(zip(names, values.items, strict=True), key=lambda pair: pair[0])
+    return Node("tuple", items=tuple(item.items[0] for _, item in in_order), mark="()")
+
+
+def as_equation(node: Node) -> Node | None:
+    """Return `y = 2x` as an equation, None for what is none."""
+    if node.kind == "equation":
+        return node
+    if node.kind != "chain" or not node.text or len(node.items) != 1:
+        return None
+    return Node("equation", items=(Node("value", node.text), Node("value", node.items[0].text)))
