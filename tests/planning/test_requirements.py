@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -149,6 +150,12 @@ def test_questions_that_cannot_be_generated_are_problems(changes, found):
     assert rows["data.train.parts.good"].status == "ok"
     assert rows["data.train.parts.bad"].status == "problem"
     assert f"data.train.parts.bad.{found}" in rows["data.train.parts.bad"].found
+
+
+def test_a_generator_whose_package_is_missing_is_a_problem(monkeypatch):
+    monkeypatch.setitem(sys.modules, "reasoning_gym", None)
+    train = by_check(requirements.questions(default_study()))["data.train"]
+    assert train.status == "problem" and "reasoning_gym is not installed" in train.found
 
 
 def test_a_cached_model_has_weights_and_tokenizer(tmp_path, tiny_model_dir, monkeypatch):

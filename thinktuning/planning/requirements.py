@@ -160,6 +160,8 @@ def generated(key: str, source: ReasoningGymConfig) -> Finding:
     """Check that reasoning_gym has the generator and its parameters, by generating one problem."""
     try:
         next(generate(source, key), None)
+    except ModuleNotFoundError as error:
+        return Finding(key, "problem", f"{error.name} is not installed", "install it: make env")
     except StudyError as error:
         return Finding(key, "problem", str(error), "correct it")
     return Finding(key, "ok", f"reasoning_gym has {source.generator}")
