@@ -21,6 +21,13 @@ SIZES = dict(
     pad_token_id=PAD,
 )
 GPT2 = dict(n_embd=32, n_layer=2, n_head=4, n_positions=128, initializer_range=0.3)
+LONGROPE = {  # other frequencies for a batch whose longest row is longer than the original length
+    "rope_type": "longrope",
+    "rope_theta": 1e4,
+    "original_max_position_embeddings": 12,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0] * 4,
+}
 CONFIGS = {
     "llama": ("llama", {}),
     "tied": ("llama", {"tie_word_embeddings": True}),
@@ -31,6 +38,11 @@ CONFIGS = {
     "sliding window": ("mistral", {"sliding_window": 5}),
     "mixed layers": ("gemma2", {"sliding_window": 5, "head_dim": 8}),
     "recurrent": ("lfm2", {"layer_types": ["conv", "full_attention"]}),
+    "longest row": ("llama", {"rope_parameters": LONGROPE}),
+    "window of columns": (
+        "gpt_neo",
+        {"num_layers": 2, "num_heads": 4, "attention_types": [[["local"], 2]], "window_size": 6},
+    ),
     "own inputs": ("phi3", {"original_max_position_embeddings": 128}),
 }
 

@@ -95,14 +95,26 @@ def test_it_is_computed_once():
 
     assert prefilled(PROMPTS) == [(1, len(SHARED)), (4, 5)]
     assert prefilled(PROMPTS) == [(4, 5)]
-    assert prefilled([SHARED + rest for rest in ([15, 16, 30], [15, 16, 31, 32])]) == [(2, 4)]
-    # of one chat, all but the last token: what the next chats do not share is dropped
-    prefix.ids = []
-    assert prefilled([PROMPTS[0]]) == [(1, len(PROMPTS[0]) - 1)]
-    assert prefilled(PROMPTS) == [(4, 5)] and prefix.ids == SHARED
+    # other lengths are computed anew, so that replies do not depend on earlier calls
+    longer = [SHARED + rest for rest in ([15, 16, 30], [15, 16, 31, 32])]
+    assert prefilled(longer) == [(1, len(SHARED) + 2), (2, 2)]
+    assert prefilled([PROMPTS[4]]) == [(1, len(PROMPTS[4]) - 1)]
+    assert prefilled(PROMPTS) == [(1, len(SHARED)), (4, 5)] and prefix.ids == SHARED
     # other exemplars
     other = [[ids[0], *reversed(SHARED), *ids[len(SHARED) :]] for ids in PROMPTS]
     assert prefilled(other) == [(1, len(SHARED) + 1), (4, 5)]
+
+
+def test_what_is_held_does_not_depend_on_earlier_calls():
+    """A training that resumes has made none of them."""
+    model = tiny("bfloat16")
+    some, fresh = PrefixCache(model), PrefixCache(model)
+    for prompts in (PROMPTS[:1], [SHARED[:3] + rest for rest in RESTS], PROMPTS):
+        some.share(prompts)
+    fresh.share(PROMPTS)
+    assert some.ids == fresh.ids
+    for one, other in zip(some.cache.layers, fresh.cache.layers, strict=True):
+        assert torch.equal(one.keys, other.keys) and torch.equal(one.values, other.values)
 
 
 def test_no_prompts():

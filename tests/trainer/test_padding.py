@@ -108,6 +108,15 @@ def test_the_layout_of_an_architecture_changes_nothing(name, options, layout):
     assert_equal(model, layout, grouped_batch(LENGTHS))
 
 
+def test_alibi_is_no_rotary_position():
+    """Falcon's configuration names a rotary type even then."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    sizes = dict(vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
+    model = FalconForCausalLM(FalconConfig(**sizes, alibi=True, bos_token_id=1, eos_token_id=2))
+    assert layout_of(model) == "right"
+
+
 def test_positions_that_depend_on_the_longest_row_stay_padded():
     rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     assert layout_of(new_model("llama", rope_parameters=rope)) == "padded"

@@ -10,7 +10,7 @@ from unpadded import Positions, grouped_batch, relative, with_other_inputs
 from thinktuning.algorithms.config import AASConfig
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFTAlgorithmConfig
-from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
+from thinktuning.algorithms.thinktuning import ThinkTuning, ThinkTuningAlgorithmConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 if not hasattr(trl.trainer.utils, "add_fused_lm_head"):
@@ -208,4 +208,10 @@ def test_an_algorithm_with_hooks_must_say_that_advantage_zero_has_no_effect():
     assert GRPOAlgorithmConfig().build(None, None).separable
     config = ThinkTuningAlgorithmConfig()
     assert config.build(ScriptedTeacher(), "prompt").separable
+
+    class Other(ThinkTuning):
+        def loss(self, logps, inputs):
+            return logps.sum()
+
+    assert not Other(config, ScriptedTeacher(), "prompt").separable
     assert not SFTAlgorithmConfig().build(ScriptedTeacher(), "prompt").separable

@@ -37,8 +37,11 @@ class ThinkTuning(Guided[ThinkTuningAlgorithmConfig]):
 
     @property
     def separable(self) -> bool:
-        """True: shaping multiplies each advantage by a finite weight of its own token."""
-        return True
+        """Whether the loss is this class's own.
+
+        It is separable: shaping multiplies each advantage by a finite weight of its own token.
+        """
+        return type(self).shape is ThinkTuning.shape and not self.replaces_loss
 
     def shape(self, logps: "Tensor", inputs: Mapping[str, "Tensor"]) -> "dict[str, Tensor]":
         """Give guided tokens the shaped advantage and the ratio 1.

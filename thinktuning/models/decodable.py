@@ -11,6 +11,7 @@ from transformers.generation import stopping_criteria as criteria
 LAYERS = {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}  # whose rows can be selected
 OPTIONS = {"use_cache", "logits_to_keep"}
 INPUTS = {"attention_mask", "position_ids", "past_key_values"} | OPTIONS
+LONGEST_ROW = {"dynamic", "longrope"}  # rotary positions that depend on a batch's longest row
 PREPARE = ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation")
 
 
@@ -48,16 +49,26 @@ def check_model(model: Any, device: torch.device) -> None:
         raise UnsupportedError("it prepares its inputs in its own way")
     if {weight.device for weight in model.parameters()} != {device}:
         raise UnsupportedError("it is not on the device of the batch, or on several")
-    if any(map(drops_out, model.modules())):
+    if rope_kinds(model.config) & LONGEST_ROW:
+        raise UnsupportedError("its positions depend on the longest row of the batch")
+    if any(map(is_random, model.modules())):
         raise UnsupportedError("its dropout is on, and takes part in the sampling")
 
 
-def drops_out(module: Any) -> bool:
-    """Return whether a module is in training mode with a dropout above 0."""
+def rope_kinds(config: Any) -> set[str]:
+    """Return the types of rotary positions that a model's configuration names."""
+    ropes = getattr(config, "rope_parameters", None) or {}
+    each = [ropes, *(rope for rope in ropes.values() if isinstance(rope, dict))]  # a kind of layer
+    return {rope["rope_type"] for rope in each if "rope_type" in rope}
+
+
+def is_random(module: Any) -> bool:
+    """Return whether a module is in training mode with dropout, or noise of another kind."""
     if not module.training:
         return False
     rate = module.p if isinstance(module, torch.nn.modules.dropout._DropoutNd) else 0.0
-    rates = [value for name, value in vars(module).items() if "dropout" in name]
+    kinds = ("dropout", "jitter", "layerdrop")
+    rates = [value for name, value in vars(module).items() if any(kind in name for kind in kinds)]
     return any(isinstance(value, float) and value > 0 for value in [rate, *rates])
 
 

@@ -67,11 +67,15 @@ def decoding(model: Any) -> Iterator[list[str]]:
         calls.append(type(inner).__name__)
         return generate(inner, *args, **kwargs)
 
+    own = vars(inner).get("generate")  # of a repository with a loop of its own
     inner.generate = replacement
     try:
         yield calls
     finally:
-        del inner.generate
+        if own is None:
+            del inner.generate
+        else:
+            inner.generate = own
 
 
 def inner_model(model: Any) -> Any:

@@ -41,7 +41,7 @@ VOCABULARY = 1024  # at most
 
 
 class Organism(NamedTuple):
-    """A trained toy model, with `probe` problems that no document contains."""
+    """A trained toy model, with `probe` problems that no document asks in this wording."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"

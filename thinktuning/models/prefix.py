@@ -14,6 +14,8 @@ from transformers.cache_utils import DynamicLayer
 from thinktuning.models.decodable import UnsupportedError, check_model
 from thinktuning.models.generation import inner_model
 
+WINDOWS = ("window_size", "attention_window", "keep_window_size")  # of columns, in any cache
+
 
 class PrefixCache:
     """The keys and values of the tokens that all prompts of a model begin with.
@@ -34,18 +36,16 @@ class PrefixCache:
     def share(self, prompt_ids: Sequence[Sequence[int]]) -> None:
         """Hold what these prompts begin with, at most all but the last token of the shortest.
 
-        Of what is already held, the part that these prompts share is kept, unless they share more
-        than twice as much with each other.
+        It is computed again whenever it is not what is held, and not cut to size: replies must not
+        depend on earlier calls, of which a training that resumes knows nothing.
         """
         if not self.holds or not prompt_ids:
             return
         common = common_prefix(prompt_ids)[: min(map(len, prompt_ids)) - 1]
-        shared = common_prefix([self.ids, common])
-        if len(common) > 2 * len(shared):
-            self._compute(common)
-        elif len(shared) < len(self.ids):
-            self.cache.crop(len(shared) - len(self.ids))
-            self.ids = shared
+        if common != self.ids:
+            self.ids, self.cache = [], None
+            if common:
+                self._compute(common)
 
     def rows(self, batch_size: int) -> Any:
         """Return a cache of that many rows, or None if nothing is held."""
@@ -82,6 +82,8 @@ def takes_gaps(model: Any) -> bool:
     try:
         check_model(model, model.device)
     except UnsupportedError:
+        return False
+    if any(getattr(model.config, name, None) for name in WINDOWS):
         return False
     return {"position_ids", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
 

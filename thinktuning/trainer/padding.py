@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from trl import GRPOTrainer
 
+from thinktuning.models.decodable import LONGEST_ROW, rope_kinds
 from thinktuning.trainer.packing import Row, cheapest_bins, pieces_of, width_of
 
 Layout = Literal["packed", "trimmed", "right", "padded"]
@@ -99,21 +100,24 @@ class UnpaddedTrainer(GRPOTrainer):
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         training = model.training
         model.eval()  # without dropout
-        with self.accelerator.autocast():
-            padded = model(**batch, fused_lm_head=True).log_probs
-            packed = Unpadded(model, base, "packed", 5)(**batch).log_probs
-            half = base.dtype != torch.float32 or torch.is_autocast_enabled(padded.device.type)
-        model.train(training)
+        try:
+            with self.accelerator.autocast():
+                padded = model(**batch, fused_lm_head=True).log_probs
+                packed = Unpadded(model, base, "packed", 5)(**batch).log_probs
+                half = base.dtype != torch.float32 or torch.is_autocast_enabled(padded.device.type)
+        except (IndexError, TypeError, ValueError):  # it takes no mask of rows x rows
+            return False
+        finally:
+            model.train(training)
         return torch.allclose(padded, packed, rtol=0, atol=0.1 if half else 1e-3)
 
 
 def layout_of(base: Any) -> Layout:
     """Return the layout that a model's configuration allows."""
     config = base.config
-    ropes = getattr(config, "rope_parameters", None) or {}
-    each = [ropes, *(rope for rope in ropes.values() if isinstance(rope, dict))]  # a kind of layer
-    kinds = {rope["rope_type"] for rope in each if "rope_type" in rope}
-    if config.get_text_config() is not config or kinds & {"dynamic", "longrope"}:
+    kinds = rope_kinds(config) if not getattr(config, "alibi", False) else set()
+    by_columns = kinds & LONGEST_ROW or getattr(config, "keep_window_size", None)
+    if config.get_text_config() is not config or by_columns:
         return "padded"
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     if not kinds or layers - {"full_attention", "sliding_attention"}:

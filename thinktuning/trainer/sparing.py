@@ -63,6 +63,7 @@ class SparingTrainer(UnpaddedTrainer):
 
     def _generate_and_score_completions(self, inputs: Any) -> Batch:
         self._scoring, self._deferred = True, False
+        self._micro_batch = None  # of a step that failed
         try:
             return super()._generate_and_score_completions(inputs)
         finally:

@@ -157,7 +157,7 @@ class ThinkTuningTrainer(SparingTrainer):
         """Sample by our decoding loop where transformers samples, unless `skip_padding` is off."""
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
         model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
-        if elsewhere or not getattr(self.args, "skip_padding", False) or is_sharded(model):
+        if elsewhere or not getattr(self.args, "skip_padding", True) or is_sharded(model):
             yield
             return
         with decoding(model) as calls:
