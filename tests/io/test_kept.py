@@ -41,14 +41,26 @@ def test_what_was_set_aside_comes_back_if_it_is_valid(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
 
 
-@pytest.mark.parametrize("deleted", [["rows"], ["summary"], ["rows", "summary"]])
-def test_what_the_user_deletes_does_not_come_back(tmp_path, deleted):
-    """Not even if an earlier call of Snakemake has set it aside, and then its job did not run."""
+@pytest.mark.parametrize("deleted", NAMES)
+@pytest.mark.parametrize("again", [True, False], ids=["by Snakemake", "by hand"])
+def test_what_the_user_deletes_does_not_come_back(tmp_path, deleted, again):
+    """Not even if it was set aside or finished earlier, by a job that did not end."""
     write(tmp_path, "new")
     set_aside(tmp_path, NAMES)
-    delete(tmp_path, deleted)
-    set_aside(tmp_path, NAMES)
+    keep(tmp_path, NAMES)
+    delete(tmp_path, [deleted])
+    if again:
+        set_aside(tmp_path, NAMES)
     assert not recover(tmp_path, NAMES, is_new)
+
+
+def test_what_snakemake_deletes_comes_back_in_its_next_call(tmp_path):
+    """The first call's job ended before it could look, e.g. for want of memory."""
+    write(tmp_path, "new")
+    set_aside(tmp_path, NAMES)
+    delete(tmp_path)
+    set_aside(tmp_path, NAMES)
+    assert recover(tmp_path, NAMES, is_new)
 
 
 def test_what_a_job_has_finished_outlives_its_failures(tmp_path):

@@ -112,8 +112,10 @@ def is_valid(directory: Path, made_from: str) -> bool:
         results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    complete = all((directory / name).is_file() for name in FILES)
-    return complete and isinstance(results, dict) and results.get("fingerprint") == made_from
+    if not isinstance(results, dict) or results.get("fingerprint") != made_from:
+        return False
+    samples = directory / "samples.jsonl"  # those of another run if this one was interrupted
+    return samples.is_file() and results.get("samples_sha256") == sha256(samples)
 
 
 def load_libraries() -> None:
@@ -143,6 +145,7 @@ def make(tasks: Sequence[Missing], model_dir: Path) -> None:
             rows = sample_rows(one.job, ask(one.job, one.questions, ids, lm), lm, grader)
             write_jsonl(one.output / "samples.jsonl", rows)
             summary = summarize(one.job, rows) | {"fingerprint": one.fingerprint}
+            summary["samples_sha256"] = sha256(one.output / "samples.jsonl")
             prompt = prompt_sha256(one.job.prompt, lm.tokenizer, one.job.chat_template_kwargs)
             summary["inputs"] = one.inputs | {"prompt": prompt}
             summary["sampling"]["batch_size"] = lm.used_batch_size

@@ -61,7 +61,10 @@ def judge(
 
 def is_valid(path: Path, made_from: str) -> bool:
     """Return whether a file has judgments with this fingerprint."""
-    rows = list(read_jsonl(path)) if path.is_file() else []
+    try:
+        rows = list(read_jsonl(path)) if path.is_file() else []
+    except StudyError:
+        return False
     return bool(rows) and all(row.get("fingerprint") == made_from for row in rows)
 
 

@@ -5,10 +5,10 @@ no reward and gives no feedback. A few steps of supervised training fix that, ei
 
 - worked answers to *training* questions: as a student and, for `tutor_share` of the questions, as
   the tutor of a student who is wrong half of the time; or
-- the toy model's documents (`warmup.documents`), none of them with an evaluation question: they
-  also install what reflection can be learned from, a student who answers tersely and never
-  reflects, and who does better when asked to check. How much better is measured and recorded in
-  provenance.json.
+- the toy model's documents (`warmup.documents`), none of them an evaluation question in
+  its wording: they also install what reflection can be learned from, a student who answers tersely
+  and never reflects, and who does better when asked to check. How much better is measured and
+  recorded in provenance.json.
 
 Every method starts from this model, zero-shot included.
 """
@@ -140,7 +140,7 @@ def measure(job: WarmupJob, directory: Path, probe: list[Problem], longest: int)
     Args:
         job: the resolved warm-up.
         directory: the warmed-up model.
-        probe: problems that no document contains.
+        probe: problems that no document asks in this wording.
         longest: the tokens of the longest reply in the documents; a longer one is cut off.
     """
     import torch

@@ -34,7 +34,7 @@ def measure(
     max_new_tokens: int = 96,
     batch_size: int = NUM_HELD_OUT,
 ) -> dict[str, Any]:
-    """Measure student and tutor on problems that no training document contains.
+    """Measure student and tutor on problems that no training document asks in this wording.
 
     Args:
         model: the model.

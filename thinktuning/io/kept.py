@@ -9,9 +9,13 @@ the same as before, results are therefore kept next to their place until the job
 - `.done` has those that the job has made or found valid. It outlives a failure, so that the next
   attempt makes the others only.
 
+A user who deletes one file of a task's results asks for all of them again, so what is kept of them
+goes too. Where all are missing, a job that did not finish has deleted them.
+
 Whether results are valid is for the job to say: they tell what they were made from.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +29,10 @@ def set_aside(directory: Path, names: Sequence[str]) -> None:
         names: their files; the last one is complete only if the others are.
     """
     before, _ = places(directory, names)
-    shutil.rmtree(before, ignore_errors=True)
-    if all((directory / name).is_file() for name in names):
+    if is_partial(directory, names):
+        forget(directory, names)
+    elif (directory / names[0]).is_file():
+        shutil.rmtree(before, ignore_errors=True)
         copy(directory, before, names)
 
 
@@ -45,6 +51,8 @@ def recover(directory: Path, names: Sequence[str], is_valid: Callable[[Path], bo
         is_valid: whether a directory has valid results.
     """
     before, done = places(directory, names)
+    if is_partial(directory, names):
+        forget(directory, names)
     for place in (done, before):
         if not is_valid(directory) and is_valid(place):
             copy(place, directory, names)
@@ -65,8 +73,15 @@ def places(directory: Path, names: Sequence[str]) -> tuple[Path, Path]:
     return directory / f".{names[-1]}.before", directory / f".{names[-1]}.done"
 
 
+def is_partial(directory: Path, names: Sequence[str]) -> bool:
+    """Return whether a directory has some of the files, but not all."""
+    return len({(directory / name).is_file() for name in names}) == 2
+
+
 def copy(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Copy files in this order."""
+    """Copy files in this order, each completely or not at all."""
     target.mkdir(exist_ok=True)
     for name in names:
-        shutil.copy(source / name, target / name)
+        partial = target / f".{name}.partial"
+        shutil.copy(source / name, partial)
+        os.replace(partial, target / name)
