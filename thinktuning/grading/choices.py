@@ -16,7 +16,7 @@ from thinktuning.grading.normalize import normalize
 MAX_LENGTH = 2_000  # characters
 
 _NEGATIONS = re.compile(
-    r"\\(?:neg|lnot|not|x?b?cancel|sout|st|overline|bar)(?![A-Za-z])|¬|~~|^\s*~"
+    r"\\(?:neg?|neq|lnot|not|[xbh]?cancel(?:to)?|sout|st|overline|bar)(?![A-Za-z])|[¬≠]|!=|~~|^\s*~"
 )
 _COMMANDS = re.compile(r"\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ])|[{}$*~`\"\u200b-\u200d\ufeff]")
 _INTRODUCED = re.compile(
@@ -40,6 +40,13 @@ _OTHER_LETTER = re.compile(
 )
 _STARTS_LIST = re.compile(r"\s*(?:and\b|or\b|[,;/&+|])\s*[A-J]\b", re.IGNORECASE)
 _REASON = re.compile(r"\b(?:because|since|as)\b", re.IGNORECASE)
+# What says of a letter that another one is better, but for `at least`.
+_UNFAVORED = re.compile(
+    r"^\W*(?:is|was|seems|looks|appears)\b(?:\s+\w+){0,3}?\s+(?<!at )(?:least|less)\b"
+    r"|\b(?:least|less)\s+(?:likely|plausible|probable|correct|accurate|appropriate|suitable"
+    r"|convincing|reasonable|relevant|true)\b",
+    re.IGNORECASE,
+)
 _OPINION = re.compile(r"(yes|no|true|false)\b\s*[.,;:!(-]*\s*(.*)", re.IGNORECASE | re.DOTALL)
 _YES_NO = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _CONTRADICTIONS = vocabulary.words("contradictions")
@@ -95,6 +102,8 @@ def _agrees(rest: str, text: str, found: re.Match[str], options: Sequence[str]) 
     own = _words(options[chosen]) if options else ""
     others = (_words(option) for i, option in enumerate(options) if i != chosen)
     if any(other and other not in own and f" {other} " in claimed for other in others):
+        return False
+    if _UNFAVORED.search(_REASON.split(rest)[0]):
         return False
     return not (_OTHER_LETTER.search(rest) or _CONTRADICTIONS & set(_tokens(rest)))
 

@@ -39,6 +39,14 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 _COMMAND = re.compile(r"\\(?:begin|end)\{[a-z]+\}|\\text\{[^{}]*\}|\\[A-Za-z]+")
+_SET = re.compile(r"\\mathbb\{[A-Z]\}")
+_GREEK_SYMBOL = re.compile(
+    r"\\(?:var)?((?i:alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|rho"
+    r"|sigma|tau|upsilon|phi|chi|psi|omega|ell))(?![A-Za-z])"
+)
+_BOUND = re.compile(r"_\s*\{\s*([A-Za-z])\s*(?:=|\\to|\\in(?![A-Za-z]))")
+_NO_PRODUCT = re.compile(r"(?<![A-Za-z\\])[ei]{2,}(?!\s*[\^A-Za-z])")  # a word, not e times i
+_DIFFERENTIAL = re.compile(r"d\s?([A-Za-z])(?![A-Za-z])")
 
 
 def has_variable(text: str) -> bool:
@@ -49,6 +57,45 @@ def has_variable(text: str) -> bool:
 def letters(text: str) -> set[str]:
     """Return the letters of a value that belong to no command or word."""
     return set(re.findall("[A-Za-z]", _COMMAND.sub(" ", text)))
+
+
+def symbols(*texts: str) -> set[str]:
+    r"""Return the free symbols of values: letters but e, i and indices, and names of Greek ones."""
+    found = set()
+    for text in (_SET.sub(" ", text) for text in texts):
+        bound = set(_BOUND.findall(text))
+        if r"\int" in text:
+            bound |= {"d", *_DIFFERENTIAL.findall(text)}
+        found |= (letters(text) - bound - {"e", "i"}) | set(_GREEK_SYMBOL.findall(text))
+        found |= set(_NO_PRODUCT.findall(_COMMAND.sub(" ", text)))
+    return found
+
+
+def told_apart(*texts: str) -> tuple[str, ...]:
+    r"""Rename capitals whose small letter is in one of the texts, since math-verify reads no case.
+
+    So that `\pi(R^2 - r^2)` has two radii, and E is not e.
+    """
+    used = symbols(*texts) | {"e", "i"}
+    free = iter(sorted(set("abcghklmnpqrsuvwxyz") - set().union(*map(letters, texts))))
+    for name in sorted(used):
+        if name == name.lower() or name.lower() not in used:
+            continue
+        new = next(free, None)
+        if new is None:
+            return tuple("" for _ in texts)  # which nothing reads
+        if len(name) == 1:
+            texts = tuple(_renamed(text, name, new) for text in texts)
+        else:
+            greek = re.compile(rf"\\{name}(?![A-Za-z])")
+            texts = tuple(greek.sub(f" {new} ", text) for text in texts)
+    return texts
+
+
+def _renamed(text: str, letter: str, new: str) -> str:
+    """Rename a letter outside of commands and words."""
+    parts = re.split(f"({_SET.pattern}|{_COMMAND.pattern})", text)
+    return "".join(part if i % 2 else part.replace(letter, new) for i, part in enumerate(parts))
 
 
 def is_name(text: str) -> bool:

@@ -11,7 +11,8 @@ The choices, each with its tests in `tests/grading/corpus.jsonl` (docs/evaluatio
 5. A unit may be missing on either side, but `5` cm is not `5` m. 50% is 50, and it is 0.5; 180
    degrees are 180, and they are \pi.
 6. Values are compared by `scalars.equal`; words by their letters; what nothing reads, by its text.
-7. Arithmetic left undone is no answer where the gold answer is a plain number (`left_undone`).
+7. Two values have the same symbols: `x^0` is not 1, `not 0` not 0, `\pi R^2` not `\pi r^2`.
+8. Arithmetic left undone is no answer where the gold answer is a plain number (`left_undone`).
 """
 
 import re
@@ -38,6 +39,7 @@ _CHOICE = re.compile(
     r"(?:\(?\s*(?:\\text\{\s*)?[A-J]\s*\}?\s*(?:\)|\.(?=\s)|:)\s*\}?|\([a-j]\)(?=\s))\s*"
     r"(?=[-+\d\\(.])(?!\\text)"
 )
+_CAPITALS = re.compile(r"[A-Z](?: ?[A-Z]){1,2}")
 # Units that are also a factor.
 _FACTORS = {"%": r"\frac{%s}{100}", "degree": r"\frac{(%s)\pi}{180}"}
 
@@ -271,9 +273,14 @@ class Comparison:
         return self._scalars(scaled[0], scaled[1])
 
     def _scalars(self, gold: str, answer: str) -> bool:
-        r"""Compare two texts: the same text is the same value; what holds words is only itself."""
+        r"""Compare two texts: the same text is the same value; what holds words is only itself.
+
+        So are two or three capitals, an order or a segment: CBA is not ABC.
+        """
         if scalars.squeezed(gold) == scalars.squeezed(answer):
             return True
+        if all(map(_CAPITALS.fullmatch, (gold, answer))):
+            return gold.replace(" ", "") == answer.replace(" ", "")
         if any(sign in gold + answer for sign in (r"\text{", r"\ldots")):
             return False
         return scalars.equal(gold, answer, literally=self.literally)

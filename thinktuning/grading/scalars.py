@@ -25,6 +25,8 @@ from thinktuning.grading.expressions import (
     rational,
     read,
 )
+from thinktuning.grading.names import symbols as symbols_of
+from thinktuning.grading.names import told_apart
 
 TOLERANCE = Fraction(1, 10**6)  # relative, of decimals
 
@@ -40,7 +42,9 @@ class Undecided(Exception):
 
 
 def equal(gold: str, answer: str, *, literally: bool) -> bool:
-    """Return whether two normalized values are the same.
+    """Return whether two normalized values are the same; they have the same symbols.
+
+    To math-verify `not 0` is 0 (n times o times t times 0), and `x^0` is 1.
 
     Args:
         gold: the gold answer; it counts as the true value.
@@ -61,8 +65,11 @@ def equal(gold: str, answer: str, *, literally: bool) -> bool:
             and not (_has_finite_decimals(first) and _has_finite_decimals(second))
             and _near(first, second)
         )
+    if symbols_of(gold) != symbols_of(answer):
+        return False
     if literally:
         raise Undecided
+    gold, answer = told_apart(gold, answer)
     return _equal(read(gold), answer, inexact=is_decimal(gold) != is_decimal(answer))
 
 
@@ -73,7 +80,7 @@ def means_something(text: str) -> bool:
     if rational(text) is not None:
         return True
     try:
-        expression = read(text)
+        expression = read(*told_apart(text))
         return not is_cheap(expression) or not expression.doit().has(sympy.nan, sympy.zoo)
     except Undefined:
         return False

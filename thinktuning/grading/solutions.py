@@ -2,9 +2,12 @@ r"""Compare equations, inequalities and sets of numbers by their solutions, with
 
 import re
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 from thinktuning.grading.expressions import SYMPY_ERRORS, read
+from thinktuning.grading.names import symbols as symbols_of
+from thinktuning.grading.names import told_apart
 from thinktuning.grading.scalars import (
     Undecided,
     is_analytic,
@@ -20,6 +23,7 @@ def relation_has_meaning(left: str, right: str, operator: str) -> bool:
     import sympy
 
     try:
+        left, right = told_apart(left, right)
         difference = read(left) - read(right)
         if not is_cheap(difference):
             return bool(difference.free_symbols)
@@ -47,8 +51,11 @@ def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
     """
     import sympy
 
+    if symbols_of(*gold) != symbols_of(*answer):
+        return False
+    sides = told_apart(*gold, *answer)
     try:
-        first, second = (read(left) - read(right) for left, right in (gold, answer))
+        first, second = (read(left) - read(right) for left, right in (sides[:2], sides[2:]))
         if operator not in ("", r"\ne"):
             factor = _factor(first, second)
             return factor is not None and bool(factor > 0)
@@ -101,7 +108,10 @@ def sets_equal(gold: Node, answer: Node, *, literally: bool) -> bool:
 
     intervals = [node for node in (gold, answer) if node.kind == "tuple"]
     names = {node.text for node in intervals if node.mark.startswith("<")} - {""}
+    variables = [found for node in (gold, answer) if (found := symbols_of(node.text))]
     if not (_is_set(gold) and _is_set(answer)) or len(names) > 1:
+        return False
+    if len(variables) == 2 and variables[0] != variables[1]:
         return False
     if literally:
         raise Undecided
@@ -126,15 +136,20 @@ def _solutions(node: Node, names: set[str]) -> Any:
 
     match node.kind:
         case "tuple":
-            low, high = (read(item.text) for item in node.items)
+            low, high = map(_constant, node.items)
             return sympy.Interval(low, high, node.mark[-2] == "(", node.mark[-1] == ")")
         case "union":
-            return sympy.Union(*(_solutions(item, names) for item in node.items))
+            parts = [_solutions(item, names) for item in node.items]
+            if node.mark == "," and any(not a.is_disjoint(b) for a, b in combinations(parts, 2)):
+                raise ValueError("neither `and` nor `or`")
+            return sympy.Union(*parts)
         case "set":
-            return sympy.FiniteSet(*(read(item.text) for item in node.items))
+            return sympy.FiniteSet(*map(_constant, node.items))
         case "inequality":
             difference = read(node.items[0].text) - read(node.items[1].text)
             (symbol,) = difference.free_symbols
+            if len(symbols_of(node.text)) > 1:
+                raise ValueError("several variables")
             if names - {symbol.name}:
                 raise ValueError("another variable")
             sign = {r"\le": "<=", r"\ne": "!="}.get(node.mark, node.mark)
@@ -143,3 +158,10 @@ def _solutions(node: Node, names: set[str]) -> Any:
     if not isinstance(found, sympy.Set):
         raise TypeError("not a set")
     return found
+
+
+def _constant(node: Node) -> Any:
+    """Return the number of an end of an interval or an element of a set."""
+    if symbols_of(node.text):
+        raise ValueError("not a number")
+    return read(node.text)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from thinktuning.grading.names import has_variable, is_name, is_variable, letters
 from thinktuning.grading.normalize import normalize
-from thinktuning.grading.units import split_unit
+from thinktuning.grading.units import split_unit, without_remark
 
 MAX_ITEMS = 40
 
@@ -24,6 +24,7 @@ class Node(NamedTuple):
         text: the part as it is written; of a chain or an interval the name that it gives a value.
         items: the parts.
         mark: brackets of a tuple, operators of relations, a base, a unit, `\pm` of a list,
+            the comma of a union,
             words with their case.
     """
 
@@ -46,6 +47,7 @@ _RELATION = re.compile(
 _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
 _COMMA = re.compile(r",|;|(?<![A-Za-z\\])(?:,\s*)?(?:and|or)(?![A-Za-z])")
 _AND = re.compile(r"(?<![A-Za-z])and(?![A-Za-z])")
+_OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
 _CUP = re.compile(r"\\cup(?![A-Za-z])")
 _FRENCH = re.compile(r"\]([^\[\],]+,[^\[\],]+)([\[\]])|\[([^\[\],]+,[^\[\],]+)\[")
 _BUILDER = re.compile(
@@ -114,16 +116,22 @@ def _signed(text: str, plus: str, minus: str) -> str:
 
 
 def _list(text: str, parts: list[str]) -> Node:
-    """Read a list; in `x = 1, 2` the name is that of all items."""
+    """Read a list; in `x = 1, 2` the name is that of all items.
+
+    Inequalities are joined by `and` or `or`; a comma is `or` where only one of them can hold.
+    """
     items = [read(part) for part in parts]
+    joined = "" if _OR.search(text) else ","
     if items[0].kind == "chain" and all(i.kind not in ("chain", "inequality") for i in items[1:]):
         items[0] = items[0].items[-1] if len(items[0].items) == 1 else items[0]
     if all(item.mark.startswith("<") for item in items):
         return (
-            _intersection(text, items) if _AND.search(text) else Node("union", text, tuple(items))
+            _intersection(text, items)
+            if _AND.search(text)
+            else Node("union", text, tuple(items), joined)
         )
     if all(item.kind == "tuple" and r"\infty" in item.text for item in items):
-        return Node("text" if _AND.search(text) else "union", text, tuple(items))
+        return Node("text" if _AND.search(text) else "union", text, tuple(items), joined)
     return _flattened(items)
 
 
@@ -198,6 +206,7 @@ def _special(text: str) -> Node | None:
 
 def _value(text: str) -> Node:
     """Read one value; `items` holds it without its unit or percent sign."""
+    text = without_remark(text)
     number, unit = (text[:-2], "%") if text.endswith(r"\%") else split_unit(text)
     if not unit:
         return Node("value", text)

@@ -48,6 +48,20 @@ _TOKEN = re.compile(r"[A-Za-z]+|/|\^\s*\{?\s*-?[1-4]")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # of degrees
 _PARENTHESES = re.compile(r"\(\s*(\\text\{[A-Za-z ]+\}|[A-Za-z ]+)\s*\)$")
 
+_REMARK = re.compile(
+    r"(?P<number>[-+]?[\d.,]*\d)(?P<noun>\s+(?:[A-Za-z]+\s+)*|\s*\\text\{(?:[A-Za-z]+\s+)*)"
+    r"(?:in\s+)?(?:total|left|remaining|altogether)(?P<end>\}?)"
+)
+
+
+def without_remark(text: str) -> str:
+    """Return `12 apples` for `12 apples left`, and 12 for `12 total`."""
+    match = _REMARK.fullmatch(text)
+    if match is None or ("{" in match["noun"]) != bool(match["end"]):
+        return text
+    noun = re.sub(r"\s+in\s*$|(?<=\{)in\s*$", "", match["noun"]).strip()
+    return match["number"] + ("" if noun in ("", r"\text{") else f" {noun}{match['end']}")
+
 
 def split_unit(text: str) -> Quantity:
     r"""Split a normalized quantity; the unit is "" unless all its words are in the vocabulary."""
