@@ -79,7 +79,8 @@ def test_words_and_symbols_that_cancel_are_no_value(junk, kind):
     [(r"\pi R^2", r"\pi r^2"), ("y=2X", "y=2x"), ("X<3", "x<3"), ("2+3I", "2+3i"), ("N!", "n!"),
      (r"\Theta", r"\theta"), ("x+X", "2x"),
      ("2X+x", "2x+X"), ("[X,2]", "[x,2]"), ("(X,x)", "(x,X)"),
-     (r"\{X, 2\}", r"\{x, 2\}"), ("X^2+x=1", "x^2+X=1"), ("x>X", "X>x"), (r"\frac{1}{X-x}", r"\frac{1}{x-X}"), ("A_1", "a_1")],
+     (r"\{X, 2\}", r"\{x, 2\}"), ("X^2+x=1", "x^2+X=1"), ("x>X", "X>x"),
+     (r"\frac{1}{X-x}", r"\frac{1}{x-X}"), ("A_1", "a_1")],
 )  # fmt: skip
 def test_case_tells_symbols_apart(first, second):
     for gold, answer in ((first, second), (second, first)):
