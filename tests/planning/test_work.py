@@ -8,7 +8,7 @@ from planned_study import LLAMA_3B_PARAMETERS, default_study
 from thinktuning.planning.costs import GPUS, Size, training_memory
 from thinktuning.planning.pilot import Lengths
 from thinktuning.planning.work import PADDING, decode_seconds, training_seconds, training_work
-from thinktuning.planning.writing import WRITE_BANDWIDTH, checkpoints
+from thinktuning.planning.writing import WRITE_BANDWIDTH, adapter_parameters, checkpoints
 from thinktuning.study.resources import TrainResourcesConfig
 
 SIZE = Size(1000, 2, 10, 20, 10, 100)
@@ -106,7 +106,8 @@ def test_the_frozen_teacher_is_held_as_its_model_is_stored():
         ("ddp", {"save_steps": 20, "save_minutes": None}, 9.0, 5, 12),
         ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, 5.5, 5, 12),
         ("fsdp2", {"save_steps": None, "save_minutes": 1.0}, 99.0, 25, 12),  # as many as batches
-        ("zero3", {"save_steps": 20, "save_minutes": 30.0}, 9.0, 18, 16),
+        ("zero3", {"save_steps": 20, "save_minutes": 30.0}, 9.0, 15, 16),  # 2, 4, 5, 7, 9, 10, ...
+        ("ddp", {"save_steps": 40, "save_minutes": 60.0}, 9.0, 9, 12),  # 3, 6, 9, 10, ..., 23
         ("fsdp2", {"save_steps": None, "save_minutes": 60.0}, None, 0, 12),
     ],
 )
@@ -119,3 +120,25 @@ def test_checkpoints_by_hand(distributed, rules, hours, number, per_weight):
     written = (number * per_weight + 4) * LLAMA_3B_PARAMETERS
     assert found.written_gib == pytest.approx(written / 2**30)
     assert found.hours == pytest.approx(written / WRITE_BANDWIDTH / 3600)
+
+
+def test_an_adapters_checkpoint_is_that_of_its_weights(tiny_model_dir):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(tiny_model_dir)
+    model = AutoModelForCausalLM.from_config(config)
+    lora = LoraConfig(task_type="CAUSAL_LM", r=4, target_modules="all-linear")
+    size = replace(
+        SIZE,
+        num_layers=config.num_hidden_layers,
+        hidden_size=config.hidden_size,
+        intermediate_size=config.intermediate_size,
+        kv_size=config.hidden_size // config.num_attention_heads * config.num_key_value_heads,
+    )
+    num_weights, _ = get_peft_model(model, lora).get_nb_trainable_parameters()
+    assert adapter_parameters(4, size) == num_weights
+    found = checkpoints(
+        job("grpo", lora={"r": 4}, save_steps=4, save_minutes=None), size, TrainResourcesConfig(), 1
+    )
+    assert (found.number, found.gib) == (1, 12 * num_weights / 2**30)
