@@ -6,12 +6,14 @@ process writes its own shard, under ZeRO-3 too, with 4 bytes more for copies in 
 one checkpoint, and a second one while that is written.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.io.files import write_text_atomic
 from thinktuning.study.training import TrainingConfig
 
 if TYPE_CHECKING:
@@ -57,16 +59,30 @@ def prepare_checkpoints(directory: Path, job: str) -> str | None:
     """Return this job's last complete checkpoint; remove incomplete and other jobs' checkpoints."""
     mark = directory / "job"
     if directory.exists() and (not mark.exists() or mark.read_text() != job):
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    mark.write_text(job)
+        remove_checkpoints(directory)
+    if not mark.exists():
+        write_text_atomic(mark, job)
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    # transformers writes trainer_state.json last
-    complete = [path for path in found if (path / "trainer_state.json").exists()]
+    complete = [path for path in found if is_complete(path)]
     for path in found:
         if path not in complete:
             shutil.rmtree(path)
     return str(complete[-1]) if complete else None
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Return whether all of a checkpoint was written: transformers ends with this file."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_bytes())
+    except (FileNotFoundError, ValueError):  # a full disk cuts it short
+        return False
+    return True
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Remove a run's checkpoints, the mark first: what a kill leaves is of no job."""
+    (directory / "job").unlink(missing_ok=True)
+    shutil.rmtree(directory)
 
 
 def gather_when_saving(trainer: "ThinkTuningTrainer") -> None:

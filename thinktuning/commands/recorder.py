@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from thinktuning.algorithms.rollout import sample
 from thinktuning.commands.watchdog import Watchdog
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.io.files import write_jsonl
 
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
@@ -39,8 +39,9 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             """Drop rows written after the checkpoint that this run resumes from; count the rest."""
             for path in (rollouts, metrics):
-                rows = list(read_jsonl(path)) if path.exists() else []
-                kept = [row for row in rows if row["step"] <= state.global_step]
+                kept = [row for row in whole_rows(path) if row["step"] <= state.global_step]
+                if path == metrics or num_kept:
+                    refuse_lost_rows(path, kept, state.global_step)
                 write_jsonl(path, kept)
             for row in kept:
                 watchdog.watch(row)
@@ -117,3 +118,23 @@ def append(path: Path, rows: list[dict[str, Any]]) -> None:
     """Append rows to a JSON Lines file."""
     with path.open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def whole_rows(path: Path) -> list[dict[str, Any]]:
+    """Return a file's rows up to the first that a kill or a full disk cut short."""
+    rows: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def refuse_lost_rows(path: Path, rows: list[dict[str, Any]], step: int) -> None:
+    """Refuse to resume from the checkpoint of a step whose row, written before it, is lost."""
+    if step and not any(row["step"] == step for row in rows):
+        raise StudyError(
+            f"{path}: has no row of optimizer step {step}, whose checkpoint this run resumes from;"
+            f" remove {path.parent} to train anew"
+        )

@@ -9,7 +9,6 @@ checkpoint and reproduces the uninterrupted run. A finished run leaves no checkp
 """
 
 import json
-import os
 import shutil
 import time
 import warnings
@@ -23,6 +22,7 @@ from thinktuning.commands.checkpoints import (
     checkpointer,
     gather_when_saving,
     prepare_checkpoints,
+    remove_checkpoints,
 )
 from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
@@ -264,14 +264,17 @@ def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) ->
 def publish(
     job: TrainJob, inputs: Mapping[str, str | None], checkpoints: Path, output: Path
 ) -> None:
-    """Move the final files into place, each complete or not at all, and remove the checkpoints."""
+    """Put the final files into place, each complete or not at all, then remove the checkpoints.
+
+    Until the last file is written the checkpoints keep all that publishing needs again.
+    """
     rows = list(read_jsonl(checkpoints / "metrics.jsonl"))
     partial = checkpoints / "model"
     (partial / "training_args.bin").unlink(missing_ok=True)
     shutil.rmtree(output / "model", ignore_errors=True)
     partial.rename(output / "model")
     for name in ("metrics.jsonl", "rollouts.jsonl"):
-        os.replace(checkpoints / name, output / name)
+        write_text_atomic(output / name, (checkpoints / name).read_text(encoding="utf-8"))
     made_by = provenance.collect() | {
         "inputs": inputs,
         "model_sha256": model_sha256(output / "model"),
@@ -286,4 +289,4 @@ def publish(
         else None,
     }
     write_text_atomic(output / "provenance.json", json.dumps(made_by, indent=2) + "\n")
-    shutil.rmtree(checkpoints)
+    remove_checkpoints(checkpoints)

@@ -1,6 +1,6 @@
 """ThinkTuningTrainer: `trl.GRPOTrainer` with the hooks of an algorithm.
 
-Seven short methods are overridden and none is copied:
+Eight short methods are overridden and none is copied:
 
 - `_generate_single_turn`: the algorithm's `augment` changes what was sampled. TRL then decodes,
   rewards and measures the changed completions.
@@ -12,6 +12,7 @@ Seven short methods are overridden and none is copied:
   is also compared with the log-probabilities that vLLM sampled with.
 - `training_step`: checks that our `_compute_loss` ran.
 - `_get_train_sampler`: on request, seeds each epoch's order separately.
+- `_run_epoch`: takes no step after the last one, when resuming from a checkpoint of that.
 
 A run is the algorithm in its configuration only if the hooks run. Training therefore stops if a TRL
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
@@ -187,6 +188,16 @@ class ThinkTuningTrainer(SparingTrainer):
         start = self.accelerator.process_index * len(self.batch.rows)
         self.batch.rewards = rewards[start : start + len(self.batch.rows)].tolist()
         return per_function
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """Train for an epoch, unless the checkpoint that was loaded is of the last step.
+
+        transformers compares with `max_steps` only after a step.
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Train on a micro-batch, and check that our `_compute_loss` ran."""
