@@ -183,6 +183,40 @@ def test_a_killed_sharded_training_reproduces_the_whole_one(job, tmp_path, likel
     assert rollouts[0] == rollouts[1]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("distributed", ["ddp", "fsdp2", pytest.param("zero3", marks=ZERO3)])
+def test_two_processes_that_failed_after_the_last_step_take_no_other(job, tmp_path, distributed):
+    with Server(solve) as server:
+        endpoint = {"base_url": server.url, "model": "tutor"}
+        # four prompts a step for two steps each: the last step is within the second epoch
+        stage = job(12, {"backend": "openai", "openai": endpoint}, max_steps=8)
+        assert run(distributed, 2, *stage, "whole", cwd=tmp_path).returncode == 0
+        blocked = tmp_path / "failed/checkpoints/model"
+        failed = subprocess.Popen(
+            command(distributed, 2, *stage, "failed"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while not (blocked.parent / "job").exists():
+            assert failed.poll() is None
+            time.sleep(0.05)
+        blocked.write_text("a file where the model's directory would be")
+        assert failed.wait() != 0
+        assert (blocked.parent / "checkpoint-8/trainer_state.json").exists()
+        blocked.unlink()
+        done = run(distributed, 2, *stage, "failed", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    made = [tmp_path / name for name in ("whole", "failed")]
+    whole, again = (load_file(path / "model/model.safetensors") for path in made)
+    assert all(torch.equal(weight, again[key]) for key, weight in whole.items())
+    for path in made:
+        steps = [row["step"] for row in read_jsonl(path / "metrics.jsonl")]
+        assert steps[-1] == 8 and len(steps) == 4
+    assert len({(path / "rollouts.jsonl").read_text() for path in made}) == 1
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp2", "FSDP"), ("zero3", "DEEPSPEED")]
 )
