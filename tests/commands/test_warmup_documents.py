@@ -115,7 +115,8 @@ def drawn(seed):
 
 
 @settings(
-    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 9), picked=st.sets(st.integers(0, 23), min_size=1))
 def test_no_document_has_an_evaluation_question(tmp_path, seed, picked):
