@@ -113,7 +113,7 @@ def test_a_batch_has_a_budget():
 
 @pytest.mark.slow
 def test_the_limit_is_cpu_time_so_a_busy_machine_gives_the_same_verdicts():
-    answers = [r"\sqrt{4}", LONG_SUM, r"\sqrt[3]{8}", r"\sin^2 x + \cos^2 x + 1", r"\sqrt{5}"]
+    answers = [r"\sqrt{4}", LONG_SUM, r"\sqrt[3]{8}", r"\sin^2 3 + \cos^2 3 + 1", r"\sqrt{5}"]
     expected = ["correct", "timeout", "correct", "correct", "incorrect"]
     burn = "while True: pass"
     with Grader(time_limit=TIME_LIMIT) as grader:
