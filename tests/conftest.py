@@ -6,14 +6,17 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
-# A busy machine is no reason to fail.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+if find_spec("hypothesis"):  # the environment of `make test-vllm` has none
+    from hypothesis import HealthCheck, settings
+
+    # A busy machine is no reason to fail.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
