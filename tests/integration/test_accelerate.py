@@ -47,6 +47,12 @@ def trained(tiny_model_dir, tmp_path_factory):
     return train
 
 
+def start(*arguments, cwd):
+    """Start a training, for a test to stop; see `command`."""
+    quiet = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    return subprocess.Popen(command(*arguments), cwd=cwd, env=environment(), **quiet)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("distributed", "loss_type", "tuning"),
@@ -145,13 +151,7 @@ def test_a_killed_sharded_training_reproduces_the_whole_one(job, tmp_path, likel
         stage = job(16, {"backend": "openai", "openai": endpoint}, **settings)
         done = run(distributed, 2, *stage, "whole", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        killed = subprocess.Popen(
-            command(distributed, 2, *stage, "killed"),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        killed = start(distributed, 2, *stage, "killed", cwd=tmp_path)
         checkpoints = tmp_path / "killed/checkpoints"
         while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
             assert killed.poll() is None
@@ -192,13 +192,7 @@ def test_two_processes_that_failed_after_the_last_step_take_no_other(job, tmp_pa
         stage = job(12, {"backend": "openai", "openai": endpoint}, max_steps=8)
         assert run(distributed, 2, *stage, "whole", cwd=tmp_path).returncode == 0
         blocked = tmp_path / "failed/checkpoints/model"
-        failed = subprocess.Popen(
-            command(distributed, 2, *stage, "failed"),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        failed = start(distributed, 2, *stage, "failed", cwd=tmp_path)
         while not (blocked.parent / "job").exists():
             assert failed.poll() is None
             time.sleep(0.05)
