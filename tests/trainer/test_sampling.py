@@ -117,6 +117,16 @@ def test_another_model_stops_the_training_before_its_first_step(lively, tmp_path
     assert min(logged(tolerant)) > 0.1
 
 
+def test_another_model_is_noticed_where_no_advantage_is_trained(lively, tmp_path, engine):
+    """Equal rewards need no forward pass; a served model that is always wrong has only those."""
+    never = [lambda completions, **_: [0.0] * len(completions)]
+    trainer = build(lively, ThinkTuningTrainer, tmp_path, reward_funcs=never, **SETTINGS)
+    engine(trainer, lively, perturb)
+    with pytest.raises(StudyError, match="other log-probabilities"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+
+
 def test_evaluation_in_between_does_not_count(lively, tmp_path, engine):
     """Its batches have no optimizer step, and another number of tokens than the next ones."""
     trainer = build(lively, ThinkTuningTrainer, tmp_path, **SETTINGS)
