@@ -150,6 +150,17 @@ def test_a_usable_reply_starts_the_count_again():
         watchdog.watch(row(5, **bad))
 
 
+def test_few_unusable_replies_after_many_usable_ones_do_not_stop_a_run():
+    """`select: all_wrong` soon selects next to none, and these may be beyond judging."""
+    watchdog = guided(ThinkTuningAlgorithmConfig(max_untaught_batches=2))
+    for number in range(10):
+        watchdog.watch(row(number, num_asked=10, num_taught=9, num_unparsed=1))
+    for number in range(10, 13):  # 3, 6 and 9 replies, of 90 usable ones before
+        watchdog.watch(row(number, num_asked=3, num_taught=0, num_unparsed=3))
+    with pytest.raises(StudyError, match=r"in 4 rollout batches in a row .*taught 0 of 12 asked"):
+        watchdog.watch(row(13, num_asked=3, num_taught=0, num_unparsed=3))
+
+
 def test_replies_that_are_never_kept_are_named():
     watchdog = guided(ThinkTuningAlgorithmConfig(keep="right"))
     texts = [watchdog.watch(row(n, num_taught=0)) for n in range(1, 6)]

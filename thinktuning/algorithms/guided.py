@@ -27,8 +27,8 @@ class GuidedConfig(AlgorithmConfig):
     """The keys shared by algorithms that splice a teacher's feedback onto rollouts.
 
     `keep`: which spliced rollouts to keep, by their reward. `max_untaught_batches`: training stops
-    after this many rollout batches in a row in which no reply of the teacher could be used; null:
-    it never does.
+    after this many rollout batches in a row in which no reply of the teacher could be used, unless
+    these replies are few beside those that could be used before; null: it never does.
     """
 
     uses_teacher: ClassVar[bool] = True

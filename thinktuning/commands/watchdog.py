@@ -3,7 +3,9 @@
 Both leave a run that looks like any other, but is not what its name says. The watchdog sees each
 row of metrics.jsonl, also those that a resumed run kept, so that it counts the same as in an
 uninterrupted run. It warns when a fault begins and each time it has lasted twice as long, and stops
-a run whose teacher gives no usable reply in `algorithm.max_untaught_batches` batches in a row.
+a run whose teacher gives no usable reply in `algorithm.max_untaught_batches` batches in a row, if
+these are more than a few of the replies of the run: late in a training that selects few rollouts,
+those few may be texts that no teacher can judge.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 MetricsRow = Mapping[str, Any]  # of metrics.jsonl
 
 PATIENCE = 5  # batches: a single one without a signal is common
+FEW = 0.1  # unusable replies in a row, per usable one before them
 SHOWN = 200  # characters of a malformed reply
 
 UNANSWERED = (
@@ -45,6 +48,7 @@ class Watchdog:
         self.own_loss = algorithm.replaces_loss
         self.uses_teacher = config.uses_teacher
         self.num_asked = 0  # in the batches that `num_unusable` counts
+        self.num_usable = 0  # replies of the whole run
         self.num_unusable = 0  # batches in a row whose replies are all unusable
         self.num_untaught = 0  # batches that should teach and did not, until one does
         self.num_silent = 0  # batches in a row without a signal
@@ -59,7 +63,8 @@ class Watchdog:
             rollouts: its rollouts, of which a malformed reply is shown.
 
         Raises:
-            StudyError: no reply was usable in `max_untaught_batches` batches in a row.
+            StudyError: no reply was usable in `max_untaught_batches` batches in a row, and these
+                replies are more than a few.
         """
         self.num_batches += 1
         self.num_guided += row["guidance_rate"] > 0
@@ -85,12 +90,14 @@ class Watchdog:
             return None
         if not unusable(row):
             self.num_unusable = self.num_asked = 0
+            self.num_usable += int(row["num_asked"] - row["num_unparsed"])
             return None
         self.num_unusable += 1
         self.num_asked += int(row["num_asked"])
-        if self.num_unusable == self.limit:
+        over = self.limit is not None and self.num_unusable >= self.limit
+        if over and self.num_asked > FEW * self.num_usable:
             raise StudyError(
-                f"algorithm.max_untaught_batches: in {self.limit} rollout batches in a row no reply"
+                f"algorithm.max_untaught_batches: in {self.num_unusable} rollout batches in a row no reply"
                 f" of the teacher was usable (taught 0 of {self.num_asked} asked), so this run is"
                 f" not the one that its name says. In the last one, {why_unusable(row, rollouts)}"
                 " Find the cause and run again: with an unchanged configuration training resumes"
