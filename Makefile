@@ -80,6 +80,9 @@ lint: env ## Check style, types and the workflow
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint workflow/container/Dockerfile
+	check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	zizmor --quiet --offline .github
 
 report: all ## Print the address of the study's report, and make Snakemake's own: jobs and run times
 	$(SNAKEMAKE) --report results/report/snakemake.html
