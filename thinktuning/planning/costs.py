@@ -9,9 +9,13 @@ is estimated:
 """
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+
+import yaml
 
 from thinktuning.io.errors import StudyError
 from thinktuning.models.config import (
@@ -103,6 +107,20 @@ def stored_bytes(model: Model, config: Any) -> int:
     return getattr(config.dtype, "itemsize", 4)
 
 
+@cache
+def architectures() -> dict[str, dict[str, dict[str, Any]]]:
+    """Return repository -> revision -> what its config.json says, for models that are known."""
+    found: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(
+        (files("thinktuning.planning") / "architectures.yaml").read_text()
+    )
+    return found
+
+
+def is_known(model: HubModelConfig) -> bool:
+    """Return whether the size of a model can be told without its files."""
+    return model.revision in architectures().get(model.repo, {})
+
+
 def model_config(model: Model) -> Any:
     """Return the transformers configuration of a model from any source, without its weights."""
     from huggingface_hub.errors import StrictDataclassError
@@ -120,6 +138,8 @@ def model_config(model: Model) -> Any:
                 raise StudyError(
                     f"model.path: {place} does not exist in {Path.cwd()}; correct the path"
                 )
+        case HubModelConfig() if is_known(model):
+            return AutoConfig.for_model(**architectures()[model.repo][model.revision])
         case HubModelConfig():
             place, options = model.repo, {"revision": model.revision}
         case PackageModelConfig():

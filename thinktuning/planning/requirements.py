@@ -18,7 +18,7 @@ from thinktuning.io.errors import StudyError
 from thinktuning.models.checks import required
 from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
 from thinktuning.models.sources import find_packaged
-from thinktuning.planning.costs import GIB, MIB
+from thinktuning.planning.costs import GIB, MIB, is_known
 from thinktuning.planning.doctor import Finding, train_jobs
 from thinktuning.planning.estimates import StageEstimate, estimate_study, suggested_mem_mb
 from thinktuning.study.study import Study
@@ -40,10 +40,11 @@ def examine(study: Study | None) -> list[Finding]:
 
 
 def cached_estimates(study: Study) -> list[StageEstimate]:
-    """Return `thinktuning plan`'s estimates; none if the model's configuration is not here."""
+    """Return `thinktuning plan`'s estimates; none if the size of the model is not known here."""
     model = study.model
     try:
-        if isinstance(model, HubModelConfig) and not cached(model.repo, model.revision):
+        hub = isinstance(model, HubModelConfig) and not is_known(model)
+        if hub and not cached(model.repo, model.revision):
             return []
         return estimate_study(study)
     except StudyError:  # what is missing has its own row
