@@ -97,9 +97,10 @@ class Watchdog:
         over = self.limit is not None and self.num_unusable >= self.limit
         if over and self.num_asked > FEW * self.num_usable:
             raise StudyError(
-                f"algorithm.max_untaught_batches: in {self.num_unusable} rollout batches in a row no reply"
-                f" of the teacher was usable (taught 0 of {self.num_asked} asked), so this run is"
-                f" not the one that its name says. In the last one, {why_unusable(row, rollouts)}"
+                f"algorithm.max_untaught_batches: in {self.num_unusable} rollout batches in a row"
+                f" no reply of the teacher was usable (taught 0 of {self.num_asked} asked), so this"
+                " run is not the one that its name says. In the last one,"
+                f" {why_unusable(row, rollouts)}"
                 " Find the cause and run again: with an unchanged configuration training resumes"
                 " from its last checkpoint. To train on anyway, raise the limit, or set it to null"
             )

@@ -43,9 +43,9 @@ def cached_estimates(study: Study) -> list[StageEstimate]:
     """Return `thinktuning plan`'s estimates; none if the size of the model is not known here."""
     model = study.model
     try:
-        hub = isinstance(model, HubModelConfig) and not is_known(model)
-        if hub and not cached(model.repo, model.revision):
-            return []
+        if isinstance(model, HubModelConfig):
+            here = is_known(model) or cached(model.repo, model.revision)
+            return estimate_study(study) if here else []
         return estimate_study(study)
     except StudyError:  # what is missing has its own row
         return []
