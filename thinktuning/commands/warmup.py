@@ -13,6 +13,7 @@ no reward and gives no feedback. A few steps of supervised training fix that, ei
 Every method starts from this model, zero-shot included.
 """
 
+import random
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from thinktuning.evaluation import skills
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import continuation, encode_chats, eos_ids, turn_end
 from thinktuning.models.checks import check
+from thinktuning.models.config import WarmupConfig
 from thinktuning.models.documents import Document, Problem, Student, Tutor, documents, held_out
 from thinktuning.models.probe import saved_as_trained
 from thinktuning.planning.limits import check_gpus
@@ -35,6 +37,9 @@ from thinktuning.teachers.prompts import load
 
 # The skills are measured with as many problems: at 50 %, a standard error of 3.5 points.
 NUM_MEASURED, MEASURED_AT_ONCE = 200, 50
+AT_ONCE = 8  # rows of a step: logits of a large vocabulary are most of the memory
+
+Row = dict[str, list[int]]  # TRL's columns
 
 
 class Corpus(NamedTuple):
@@ -87,9 +92,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def train(
-    job: WarmupJob, model: Any, tokenizer: Any, rows: list[dict[str, list[int]]], output: Path
-) -> float:
+def train(job: WarmupJob, model: Any, tokenizer: Any, rows: Sequence[Row], output: Path) -> float:
     """Train the model on encoded documents and save it; return the loss of the last quarter.
 
     Raises:
@@ -101,6 +104,8 @@ def train(
     from trl import SFTConfig, SFTTrainer
 
     spec = job.warmup
+    rows = in_steps(rows, spec)
+    at_once = micro_batch(spec.batch_size)
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
@@ -108,12 +113,13 @@ def train(
         args=SFTConfig(
             output_dir=str(output),
             max_steps=spec.max_steps,
-            per_device_train_batch_size=spec.batch_size,
+            per_device_train_batch_size=at_once,
+            gradient_accumulation_steps=spec.batch_size // at_once,
             learning_rate=spec.learning_rate,
             lr_scheduler_type="linear",
             warmup_steps=spec.max_steps // 10,
             max_length=None,
-            train_sampling_strategy="group_by_length",  # less padding where lengths differ
+            train_sampling_strategy="sequential",  # `in_steps` has the order
             completion_only_loss=True,
             activation_checkpointing=False,
             bf16=spec.bf16,
@@ -132,6 +138,29 @@ def train(
     (output / "training_args.bin").unlink(missing_ok=True)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return fmean(losses[-5:])  # of 20
+
+
+def in_steps(rows: Sequence[Row], spec: WarmupConfig) -> list[Row]:
+    """Return the rows of all optimizer steps in order, those of a step from short to long.
+
+    Rows come in their own order, and in a new one each time they are used up. Each step has what
+    comes next, whatever its length: in batches of one length, one has terse answers only, and the
+    next one a tutor's replies only. Within a step the order does not matter to the loss, and
+    micro-batches of similar rows need little padding.
+    """
+    rng = random.Random(spec.seed)
+    size, order = spec.batch_size, list(range(len(rows)))
+    while len(order) < spec.max_steps * size:
+        order += rng.sample(range(len(rows)), len(rows))
+    steps = [order[i * size : (i + 1) * size] for i in range(spec.max_steps)]
+    return [
+        rows[i] for step in steps for i in sorted(step, key=lambda i: len(rows[i]["input_ids"]))
+    ]
+
+
+def micro_batch(batch_size: int) -> int:
+    """Return the rows of a step to compute at a time: at most `AT_ONCE`, and all as many."""
+    return max(n for n in range(1, AT_ONCE + 1) if batch_size % n == 0)
 
 
 def measure(job: WarmupJob, directory: Path, probe: list[Problem], longest: int) -> dict[str, Any]:
@@ -195,9 +224,7 @@ def asked(job: WarmupJob) -> tuple[Tutor, Student]:
     return tutor, lambda question: student_chat(question, job.prompt)
 
 
-def fitting(
-    job: WarmupJob, rows: list[dict[str, list[int]]], data: Path
-) -> list[dict[str, list[int]]]:
+def fitting(job: WarmupJob, rows: list[Row], data: Path) -> list[Row]:
     """Return the encoded documents that fit: a truncated one would teach not to end.
 
     Of worked answers, those that are too long are left out. The toy model's longest documents are
@@ -226,7 +253,7 @@ def encode(
     tokenizer: Any,
     end: int,
     template_kwargs: Mapping[str, Any] | None = None,
-) -> list[dict[str, list[int]]]:
+) -> list[Row]:
     """Return each document's tokens: generation prompt + reply + end of turn.
 
     This is what the model will see and should say as a student and as a teacher. The template is
