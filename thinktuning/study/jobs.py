@@ -5,6 +5,7 @@ that it names, so that editing one method, or a file that it reads, changes only
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Section, Seed
 from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
+from thinktuning.study.sweep import GapConfig
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers import prompts
 from thinktuning.teachers.config import TeacherConfig
@@ -129,10 +131,12 @@ class WarmupJob(Job):
 class CompareJob(Job):
     """The resolved comparison job; an untrained method has no `seeds`.
 
-    Majority votes go by verified equality on the tasks whose `answer_kinds` are known.
+    Majority votes go by verified equality on the tasks whose `answer_kinds` are known. At a point
+    of a sweep, `elsewhere` maps the directories of results that another point has to where they
+    are: `runs/grpo/seed0` to `../OTHER/runs/grpo/seed0`, from the directory of the results.
     """
 
-    study: Name
+    study: str
     methods: dict[Name, str]
     seeds: dict[Name, list[int]]
     evaluated_seeds: dict[Name, list[int]]
@@ -140,6 +144,34 @@ class CompareJob(Job):
     answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)  # else votes go by text
     comparison: ComparisonConfig
     judged: bool = False
+    elsewhere: dict[str, str] = Field(default_factory=dict, exclude_if=lambda found: not found)
+
+    def place(self, results: Path, directory: str) -> Path:
+        """Return where a directory of results is, e.g. `runs/grpo/seed0`."""
+        return Path(os.path.normpath(results / self.elsewhere.get(directory, directory)))
+
+
+class SweepJob(Job):
+    """The resolved job of a sweep's tables and figure.
+
+    `points` has the axes' values at each point, `elsewhere` what each point has from others, and
+    `comparison` what is compared at all of them. The figure's `x` is None if there is nothing with
+    numbers to draw against.
+    """
+
+    study: Name
+    points: dict[str, dict[str, Any]]
+    elsewhere: dict[str, dict[str, str]]
+    comparison: CompareJob
+    gap: GapConfig | None
+    x: str | None
+    baseline: Name
+    methods: list[Name]
+
+    def at(self, point: str) -> CompareJob:
+        """Return the comparison at a point."""
+        found = {"study": f"{self.study}/{point}", "elsewhere": self.elsewhere[point]}
+        return self.comparison.model_copy(update=found)
 
 
 class JudgeJob(Job):

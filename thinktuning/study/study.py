@@ -11,7 +11,7 @@ Imports neither torch nor transformers: `thinktuning --help` and the Snakefile i
 
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig
@@ -38,7 +38,9 @@ from thinktuning.study.jobs import (
     WarmupJob,
 )
 from thinktuning.study.merging import merge
+from thinktuning.study.points import points_of
 from thinktuning.study.resources import StagesConfig
+from thinktuning.study.sweep import SweepConfig
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers.config import TeacherConfig
 
@@ -65,6 +67,8 @@ class Study(Section):
     comparison: ComparisonConfig
     judge: JudgeConfig | None = None
     resources: StagesConfig = StagesConfig()
+    sweep: SweepConfig | None = None
+    _points: dict[str, "Study"] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -102,7 +106,13 @@ class Study(Section):
                     f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
                     f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
                 )
+        if self.sweep:
+            self._points = points_of(self, self.sweep)
         return self
+
+    def points(self) -> dict[str, "Study"]:
+        """Return the studies of a sweep by point; without a sweep, this one under ""."""
+        return self._points or {"": self}
 
     def _check_references(self) -> None:
         """Refuse names in `published` and `expected` that are unknown or ambiguous."""
@@ -201,10 +211,15 @@ class Study(Section):
             max_ngram_count=self.data.max_ngram_count,
         )
 
-    def compare_job(self) -> CompareJob:
-        """Resolve the comparison job."""
+    def compare_job(self, point: str = "", elsewhere: dict[str, str] | None = None) -> CompareJob:
+        """Resolve the comparison job.
+
+        Args:
+            point: of the sweep.
+            elsewhere: the directories of results that other points have (`sharing.elsewhere`).
+        """
         return CompareJob(
-            study=self.name,
+            study=f"{self.name}/{point}" if point else self.name,
             methods={name: method.label or name for name, method in self.methods.items()},
             seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
             evaluated_seeds={name: self.evaluated_seeds(name) for name in self.methods},
@@ -212,6 +227,7 @@ class Study(Section):
             answer_kinds={name: task.answer_kind for name, task in self.tasks.items()},
             comparison=self.comparison,
             judged=self.judge is not None,
+            elsewhere=elsewhere or {},
         )
 
     def warmup_job(self) -> WarmupJob:

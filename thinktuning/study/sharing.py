@@ -1,0 +1,56 @@
+"""Which jobs the points of a sweep share: a job is made once, at the first point that has it.
+
+Two points share a job if its resolved configuration is the same, and so is all that it reads, back
+to the questions. Without a sweep there is one point, which has everything.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from thinktuning.models.config import OrganismConfig
+from thinktuning.study.jobs import ModelJob, to_json
+from thinktuning.study.study import Study
+
+Homes = Mapping[str, Mapping[str, str]]  # point -> directory of a job's results -> point that has it
+
+
+def homes(points: Mapping[str, Study]) -> dict[str, dict[str, str]]:
+    """Return, for each point and each directory of a job's results, the point that has it."""
+    first: dict[tuple[str, str], str] = {}
+    return {
+        point: {key: first.setdefault((key, made), point) for key, made in job_keys(study).items()}
+        for point, study in points.items()
+    }
+
+
+def elsewhere(found: Mapping[str, str], point: str) -> dict[str, str]:
+    """Return the directories that a point has from others -> where, from its own results."""
+    return {key: f"../{home}/{key}" for key, home in found.items() if home != point}
+
+
+def job_keys(study: Study) -> dict[str, str]:
+    """Return, for each directory of a job's results, a hash of all that they are made from."""
+    data = digest(to_json(study.data_job()))
+    keys = {"data": data, "data/exemplars": digest(to_json(study.exemplars_job()), data)}
+    for name, model in study.models().items():
+        documents = [data] if isinstance(model, OrganismConfig) else []
+        keys[f"models/{name}"] = digest(to_json(ModelJob(model=model)), *documents)
+    if study.warmup:
+        keys["models/base"] = digest(to_json(study.warmup_job()), keys["models/raw"], data)
+    for method in study.methods:
+        model = keys["models/base"]
+        if study.methods[method].train:
+            job = study.train_job(method, study.seeds[0])
+            teacher = keys.get(f"models/teacher_{method}", "")
+            model = digest(to_json(job), model, data, teacher)
+            keys |= {f"runs/{method}/seed{seed}": f"{model} {seed}" for seed in study.seeds}
+        jobs = [to_json(study.evaluate_job(method, None, task)) for task in study.tasks]
+        evaluation = digest(*jobs, model, data)
+        for seed in study.evaluated_seeds(method):
+            keys[f"eval/{method}/seed{seed}"] = f"{evaluation} {seed}"
+    return keys
+
+
+def digest(*parts: str) -> str:
+    """Return a hash of several texts."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
