@@ -18,10 +18,11 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/judge.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/sweep.smk"
 
 
 rule all:
     default_target: True
     input:
-        rules.compare.output,
-        rules.report.output,
+        expand([*rules.compare.output, *rules.report.output], point=POINTS),
+        [*rules.sweep.output, *rules.sweep_report.output] if STUDY.sweep else [],

@@ -6,6 +6,7 @@
 # so editing a method, or a teacher's prompt, reruns only the jobs that use it, and editing code
 # reruns nothing; `-R evaluate` does.
 import os
+import re
 import shlex
 from collections import defaultdict
 from importlib.resources import files
@@ -19,7 +20,9 @@ from thinktuning.io.errors import StudyError
 from thinktuning.io.files import StrictLoader
 from thinktuning.io.kept import forget, set_aside
 from thinktuning.study.jobs import ModelJob, sealed, to_json
+from thinktuning.study.points import sweep_job
 from thinktuning.study.reading import lay_over, parse_study, read_values
+from thinktuning.study.sharing import elsewhere, homes
 
 
 def with_types(override):
@@ -78,23 +81,133 @@ def train_command(stage):
     )
 
 
+def at(path):
+    """Return the path of one of the study's results; in a sweep that of each point, `{point}`."""
+    return f"results/{{point}}/{path}" if STUDY.sweep else f"results/{path}"
+
+
+def study_of(wildcards):
+    """Return the study of a job: that of its point, or the only one."""
+    return POINTS[wildcards.get("point", "")]
+
+
+def maker(wildcards, directory):
+    """Return the study of a job, of which this point has the results.
+
+    A point that shares the job may ask for them only where they are.
+    """
+    point = wildcards.get("point", "")
+    if (home := HOMES[point][directory]) != point:
+        raise WorkflowError(
+            f"results/{point}/{directory}: several points share this job; its results are at the"
+            f" first of them: ask for results/{home}/{directory}"
+        )
+    return POINTS[point]
+
+
+def made(wildcards, directory):
+    """Return a directory of results, at the point that has it."""
+    home = HOMES[wildcards.get("point", "")][directory]
+    return "/".join(filter(None, ["results", home, directory]))
+
+
+def of_data(wildcards, *files):
+    """Return files of the prepared questions, at the point that has them."""
+    return [f"{made(wildcards, 'data')}/{file}" for file in files]
+
+
+def prepared(wildcards):
+    """Return all prepared questions."""
+    return of_data(wildcards, "train.jsonl", *EVALUATION_DATA)
+
+
+def questions(wildcards, input):
+    """Return the directory of the prepared questions, for a parameter `data`.
+
+    Snakemake does not compare parameters that depend on `input`, so moving a job's questions to
+    another point reruns nothing by itself.
+    """
+    return made(wildcards, "data")
+
+
+def warmup_data(wildcards):
+    """Return the questions that a warm-up reads.
+
+    Worked answers are those to the training questions; the toy model's documents need only the
+    evaluation questions, which they exclude.
+    """
+    documents = study_of(wildcards).warmup.documents
+    return of_data(wildcards, *(EVALUATION_DATA if documents else ["train.jsonl"]))
+
+
 def evaluated_model(wildcards):
     """Return the model to sample from: the run's own, or the base for an untrained method."""
     if STUDY.methods[wildcards.method].train:
-        return "results/runs/{method}/seed{seed}/model"
-    return "results/models/base"
+        return f"{made(wildcards, f'runs/{wildcards.method}/seed{wildcards.seed}')}/model"
+    return made(wildcards, "models/base")
 
 
 def teacher_model(wildcards):
     """Return the teacher's model, if the method has a separate one."""
     name = f"teacher_{wildcards.method}"
-    return [f"results/models/{name}"] if name in MODELS else []
+    models = study_of(wildcards).models()
+    return [made(wildcards, f"models/{name}")] if name in models else []
+
+
+def judge_model(wildcards):
+    """Return the judge's model, if it has one."""
+    return [made(wildcards, "models/judge")] if "judge" in study_of(wildcards).models() else []
 
 
 def checked_exemplars(wildcards):
     """Return the check that a guided method waits for."""
-    job = STUDY.train_job(wildcards.method, STUDY.seeds[0])
-    return ["results/data/exemplars.json"] if job.algorithm.uses_teacher else []
+    study = study_of(wildcards)
+    job = study.train_job(wildcards.method, study.seeds[0])
+    home = made(wildcards, "data/exemplars")
+    return [f"{home}.json"] if job.algorithm.uses_teacher else []
+
+
+def of_runs(wildcards, *files):
+    """Return files of all training runs."""
+    runs = expand("runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
+    return [f"{made(wildcards, run)}/{file}" for run in runs for file in files]
+
+
+def of_evaluations(wildcards, *files):
+    """Return files of all evaluations: of each method, seed and task."""
+    return [
+        f"{made(wildcards, f'eval/{method}/seed{seed}')}/{task}/{file}"
+        for method in STUDY.methods
+        for seed in STUDY.evaluated_seeds(method)
+        for task in STUDY.tasks
+        for file in files
+    ]
+
+
+def compare_job(wildcards):
+    """Return the comparison of a study, or of a point, which reads what others have for it."""
+    point = wildcards.get("point", "")
+    return study_of(wildcards).compare_job(point, elsewhere(HOMES[point], point))
+
+
+def at_models(chosen):
+    """Return wildcard constraints to the models that `chosen(study, name)` chooses.
+
+    A model of the same name may have another rule at another point, where its source differs.
+    """
+    names = {
+        point: one_of(name for name in study.models() if chosen(study, name))
+        for point, study in POINTS.items()
+    }
+    if not STUDY.sweep:
+        return {"model": names[""]}
+    of_points = [f"{re.escape(point)}(?=/models/({found})$)" for point, found in names.items()]
+    return {"point": "|".join(of_points)}
+
+
+def is_organism(study, model):
+    """Tell whether a model is a toy model, which the workflow trains."""
+    return study.models()[model].source == "organism"
 
 
 def caption(figure):
@@ -142,17 +255,16 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
-MODELS = STUDY.models()
-ORGANISMS = {name for name, model in MODELS.items() if model.source == "organism"}
-EVALUATION_DATA = expand("results/data/eval/{task}.jsonl", task=STUDY.tasks)
-DATA = ["results/data/train.jsonl", *EVALUATION_DATA]
-RUNS = expand("results/runs/{method}/seed{seed}", method=STUDY.trained(), seed=STUDY.seeds)
-EVALUATIONS = [
-    f"results/eval/{method}/seed{seed}/{task}"
-    for method in STUDY.methods
-    for seed in STUDY.evaluated_seeds(method)
-    for task in STUDY.tasks
-]
+POINTS = STUDY.points()
+HOMES = homes(POINTS)
+MODELS = {name for study in POINTS.values() for name in study.models()}
+EVALUATION_DATA = expand("eval/{task}.jsonl", task=STUDY.tasks)
+
+# In commands, which Snakemake compares by their text: the directory of a job's results, and that of
+# the questions that it reads, which another point may have.
+HERE = "results/{wildcards.point}" if STUDY.sweep else "results"
+QUESTIONS = "{params.data}" if STUDY.sweep else "results/data"
+OF_POINT = {"point": "{point}"} if STUDY.sweep else {}  # a label in Snakemake's report
 
 
 # Where environment.post-deploy.sh finds this package (`--software-deployment-method conda`).
@@ -168,7 +280,8 @@ wildcard_constraints:
     method="|".join(STUDY.methods),
     seed=r"-?\d+",
     task="|".join(STUDY.tasks),
-    model="|".join(MODELS),
+    model=one_of(MODELS),
+    point=one_of(map(re.escape, filter(None, POINTS))),
 
 
 onstart:

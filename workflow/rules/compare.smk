@@ -1,87 +1,85 @@
 rule resolve_compare:
     output:
-        "results/tables/config.json",
+        at("tables/config.json"),
     log:
-        "results/logs/compare/resolve.log",
+        at("logs/compare/resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=resolved(STUDY.compare_job()),
+        resolved=lambda wildcards: resolved(compare_job(wildcards)),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
 rule compare:
     input:
-        expand(
-            "{evaluation}/{file}", evaluation=EVALUATIONS, file=["results.json", "samples.jsonl"]
-        ),
-        expand("{run}/{file}", run=RUNS, file=["metrics.jsonl", "provenance.json"]),
-        [f"{evaluation}/judgments.jsonl" for evaluation in EVALUATIONS if STUDY.judge],
+        lambda wildcards: of_evaluations(wildcards, "results.json", "samples.jsonl"),
+        lambda wildcards: of_runs(wildcards, "metrics.jsonl", "provenance.json"),
+        lambda wildcards: of_evaluations(wildcards, *(["judgments.jsonl"] if STUDY.judge else [])),
         config=rules.resolve_compare.output,
     output:
         report(
-            "results/tables/comparison.md",
+            at("tables/comparison.md"),
             category="Tables",
-            labels={"table": "comparison", "format": "Markdown"},
+            labels={"table": "comparison", "format": "Markdown"} | OF_POINT,
             caption="../report/comparison.rst",
         ),
         report(
-            "results/tables/comparison.csv",
+            at("tables/comparison.csv"),
             category="Tables",
-            labels={"table": "comparison", "format": "csv"},
+            labels={"table": "comparison", "format": "csv"} | OF_POINT,
             caption="../report/comparison.rst",
         ),
         report(
-            "results/tables/comparison.tex",
+            at("tables/comparison.tex"),
             category="Tables",
-            labels={"table": "comparison", "format": "LaTeX"},
+            labels={"table": "comparison", "format": "LaTeX"} | OF_POINT,
             caption="../report/comparison.rst",
         ),
         report(
-            "results/tables/subsets.csv",
+            at("tables/subsets.csv"),
             category="Tables",
-            labels={"table": "parts of tasks", "format": "csv"},
+            labels={"table": "parts of tasks", "format": "csv"} | OF_POINT,
             caption="../report/subsets.rst",
         ),
         report(
-            "results/tables/behaviors.csv",
+            at("tables/behaviors.csv"),
             category="Tables",
-            labels={"table": "behaviors", "format": "csv"},
+            labels={"table": "behaviors", "format": "csv"} | OF_POINT,
             caption="../report/behaviors.rst",
         ),
         report(
-            "results/tables/flips.csv",
+            at("tables/flips.csv"),
             category="Tables",
-            labels={"table": "answer changes", "format": "csv"},
+            labels={"table": "answer changes", "format": "csv"} | OF_POINT,
             caption="../report/flips.rst",
         ),
         report(
-            "results/tables/training.csv",
+            at("tables/training.csv"),
             category="Tables",
-            labels={"table": "training", "format": "csv"},
+            labels={"table": "training", "format": "csv"} | OF_POINT,
             caption="../report/training.rst",
         ),
         report(
-            "results/tables/cost.csv",
+            at("tables/cost.csv"),
             category="Tables",
-            labels={"table": "cost", "format": "csv"},
+            labels={"table": "cost", "format": "csv"} | OF_POINT,
             caption="../report/cost.rst",
         ),
         [
             report(
-                f"results/plots/{name}.svg",
+                at(f"plots/{name}.svg"),
                 category="Plots",
-                labels={"plot": figure.label},
+                labels={"plot": figure.label} | OF_POINT,
                 caption=caption(name),
             )
             for name, figure in GALLERY.items()
         ],
     log:
-        "results/logs/compare/compare.log",
+        at("logs/compare/compare.log"),
     benchmark:
-        "results/benchmarks/compare.tsv"
+        at("benchmarks/compare.tsv")
     conda:
         "../../environment.yml"
     threads: STUDY.resources.compare.threads
@@ -93,28 +91,29 @@ rule compare:
         seeds=STUDY.seeds,
     shell:
         "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
-        "thinktuning compare --config {input.config} --results results"
-        " --tables results/tables --plots results/plots > {log} 2>&1"
+        "thinktuning compare --config {input.config} --results "
+        f"{HERE} --tables {HERE}/tables --plots {HERE}/plots"
+        " > {log} 2>&1"
 
 
 rule report:
     input:
         rules.compare.output,
-        expand("{evaluation}/results.json", evaluation=EVALUATIONS),
-        expand(
-            "{run}/{file}", run=RUNS, file=["metrics.jsonl", "rollouts.jsonl", "provenance.json"]
-        ),
+        lambda wildcards: of_evaluations(wildcards, "results.json"),
+        lambda wildcards: of_runs(wildcards, "metrics.jsonl", "rollouts.jsonl", "provenance.json"),
         config=rules.resolve_compare.output,
     output:
-        "results/report/index.html",
+        at("report/index.html"),
     log:
-        "results/logs/compare/report.log",
+        at("logs/compare/report.log"),
     benchmark:
-        "results/benchmarks/report.tsv"
+        at("benchmarks/report.tsv")
     conda:
         "../../environment.yml"
     threads: STUDY.resources.compare.threads
     resources:
         **resources(STUDY.resources.compare),
     shell:
-        "thinktuning report --config {input.config} --results results --output {output} > {log} 2>&1"
+        "thinktuning report --config {input.config} --results "
+        f"{HERE}"
+        " --output {output} > {log} 2>&1"

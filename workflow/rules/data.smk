@@ -1,13 +1,13 @@
 rule resolve_data:
     output:
-        "results/data/config.json",
+        at("data/config.json"),
     log:
-        "results/logs/data/resolve.log",
+        at("logs/data/resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=resolved(STUDY.data_job()),
+        resolved=lambda wildcards: resolved(maker(wildcards, "data").data_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -17,12 +17,13 @@ rule data:
     input:
         config=rules.resolve_data.output,
     output:
-        DATA,
-        decontamination="results/data/decontamination.json",
+        at("data/train.jsonl"),
+        [at(f"data/{path}") for path in EVALUATION_DATA],
+        decontamination=at("data/decontamination.json"),
     log:
-        "results/logs/data/data.log",
+        at("logs/data/data.log"),
     benchmark:
-        "results/benchmarks/data.tsv"
+        at("benchmarks/data.tsv")
     localrule: True
     conda:
         "../../environment.yml"
@@ -30,38 +31,41 @@ rule data:
     resources:
         **resources(STUDY.resources.data),
     shell:
-        "thinktuning data --config {input.config} --output results/data > {log} 2>&1"
+        "thinktuning data --config {input.config} --output " f"{HERE}/data" " > {log} 2>&1"
 
 
 # The teachers' prompts are no part of the data: a new one trains only the methods that use it.
 rule resolve_exemplars:
     output:
-        "results/data/exemplars.config.json",
+        at("data/exemplars.config.json"),
     log:
-        "results/logs/data/exemplars.resolve.log",
+        at("logs/data/exemplars.resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=resolved(STUDY.exemplars_job()),
+        resolved=lambda wildcards: resolved(maker(wildcards, "data/exemplars").exemplars_job()),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
 
 rule exemplars:
     input:
-        DATA,
+        prepared,
         config=rules.resolve_exemplars.output,
     output:
-        "results/data/exemplars.json",
+        at("data/exemplars.json"),
     log:
-        "results/logs/data/exemplars.log",
+        at("logs/data/exemplars.log"),
     localrule: True
     conda:
         "../../environment.yml"
     threads: STUDY.resources.data.threads
     resources:
         **resources(STUDY.resources.data),
+    params:
+        data=questions,
     shell:
-        "thinktuning exemplars --config {input.config} --data results/data --output {output}"
-        " > {log} 2>&1"
+        "thinktuning exemplars --config {input.config} --data "
+        f"{QUESTIONS}"
+        " --output {output} > {log} 2>&1"

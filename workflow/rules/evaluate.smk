@@ -1,14 +1,14 @@
 rule resolve_evaluate:
     output:
-        "results/eval/{method}/seed{seed}/{task}/config.json",
+        at("eval/{method}/seed{seed}/{task}/config.json"),
     log:
-        "results/logs/evaluate/{method}/seed{seed}/{task}.resolve.log",
+        at("logs/evaluate/{method}/seed{seed}/{task}.resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
         resolved=lambda wildcards: resolved(
-            STUDY.evaluate_job(
+            maker(wildcards, f"eval/{wildcards.method}/seed{wildcards.seed}").evaluate_job(
                 wildcards.method,
                 int(wildcards.seed) if STUDY.methods[wildcards.method].train else None,
                 wildcards.task,
@@ -24,22 +24,22 @@ rule evaluate:
     input:
         configs=expand(rules.resolve_evaluate.output, task=STUDY.tasks, allow_missing=True),
         model=evaluated_model,
-        data=expand("results/data/eval/{task}.jsonl", task=STUDY.tasks),
+        data=lambda wildcards: of_data(wildcards, *EVALUATION_DATA),
     output:
         samples=expand(
-            "results/eval/{method}/seed{seed}/{task}/samples.jsonl",
+            at("eval/{method}/seed{seed}/{task}/samples.jsonl"),
             task=STUDY.tasks,
             allow_missing=True,
         ),
         results=expand(
-            "results/eval/{method}/seed{seed}/{task}/results.json",
+            at("eval/{method}/seed{seed}/{task}/results.json"),
             task=STUDY.tasks,
             allow_missing=True,
         ),
     log:
-        "results/logs/evaluate/{method}/seed{seed}.log",
+        at("logs/evaluate/{method}/seed{seed}.log"),
     benchmark:
-        "results/benchmarks/evaluate/{method}/seed{seed}.tsv"
+        at("benchmarks/evaluate/{method}/seed{seed}.tsv")
     conda:
         "../../environment.yml"
     threads: STUDY.resources.evaluate.threads

@@ -1,13 +1,15 @@
 rule resolve_model:
     output:
-        "results/models/{model}.json",
+        at("models/{model}.json"),
     log:
-        "results/logs/model/{model}.resolve.log",
+        at("logs/model/{model}.resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(ModelJob(model=MODELS[wildcards.model])),
+        resolved=lambda wildcards: resolved(
+            ModelJob(model=maker(wildcards, f"models/{wildcards.model}").models()[wildcards.model])
+        ),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -16,25 +18,28 @@ rule resolve_model:
 # on documents that must exclude the evaluation questions: it needs the data, and runs as a job.
 rule organism:
     input:
-        DATA,
+        prepared,
         config=rules.resolve_model.output,
     output:
-        directory("results/models/{model}"),
+        directory(at("models/{model}")),
     log:
-        "results/logs/model/{model}.log",
+        at("logs/model/{model}.log"),
     benchmark:
-        "results/benchmarks/model/{model}.tsv"
+        at("benchmarks/model/{model}.tsv")
     wildcard_constraints:
-        model=one_of(ORGANISMS),
+        **at_models(is_organism),
     conda:
         "../../environment.yml"
     threads: STUDY.resources.model.threads
     resources:
         **resources(STUDY.resources.model),
+    params:
+        data=questions,
     shell:
         "export OMP_NUM_THREADS={threads}; "
-        "thinktuning model --config {input.config} --data results/data --output {output}"
-        " > {log} 2>&1"
+        "thinktuning model --config {input.config} --data "
+        f"{QUESTIONS}"
+        " --output {output} > {log} 2>&1"
 
 
 # A local rule: any other model is fetched and converted, which may need the network.
@@ -42,46 +47,49 @@ use rule organism as model with:
     input:
         config=rules.resolve_model.output,
     wildcard_constraints:
-        model=one_of(MODELS.keys() - ORGANISMS),
+        **at_models(lambda study, model: not is_organism(study, model)),
     localrule: True
 
 
 # Only for a study with a section `warmup`, whose model is then called `raw`.
-if STUDY.warmup:
+if any(study.warmup for study in POINTS.values()):
 
     rule resolve_warmup:
         output:
-            "results/models/warmup.json",
+            at("models/warmup.json"),
         log:
-            "results/logs/warmup/resolve.log",
+            at("logs/warmup/resolve.log"),
         localrule: True
         conda:
             "../../environment.yml"
         params:
-            resolved=lambda wildcards: resolved(STUDY.warmup_job()),
+            resolved=lambda wildcards: resolved(maker(wildcards, "models/base").warmup_job()),
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 
-    # Worked answers are those to the training questions; the toy model's documents need only the
-    # evaluation questions, which they exclude.
     rule warmup:
         input:
-            EVALUATION_DATA if STUDY.warmup.documents else DATA[:1],
+            warmup_data,
             config=rules.resolve_warmup.output,
-            model="results/models/raw",
+            model=lambda wildcards: made(wildcards, "models/raw"),
         output:
-            directory("results/models/base"),
+            directory(at("models/base")),
         log:
-            "results/logs/warmup/warmup.log",
+            at("logs/warmup/warmup.log"),
         benchmark:
-            "results/benchmarks/warmup.tsv"
+            at("benchmarks/warmup.tsv")
+        wildcard_constraints:
+            point=one_of(re.escape(point) for point, study in POINTS.items() if study.warmup),
         conda:
             "../../environment.yml"
         threads: STUDY.resources.model.threads
         resources:
             **resources(STUDY.resources.model),
+        params:
+            data=questions,
         shell:
             "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
             f"{ON_GPUS}"
-            " thinktuning warmup --config {input.config} --model {input.model} --data results/data"
+            " thinktuning warmup --config {input.config} --model {input.model} --data "
+            f"{QUESTIONS}"
             " --output {output} > {log} 2>&1"

@@ -1,13 +1,17 @@
 rule resolve_train:
     output:
-        "results/runs/{method}/seed{seed}/config.json",
+        at("runs/{method}/seed{seed}/config.json"),
     log:
-        "results/logs/train/{method}/seed{seed}.resolve.log",
+        at("logs/train/{method}/seed{seed}.resolve.log"),
     localrule: True
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(STUDY.train_job(wildcards.method, int(wildcards.seed))),
+        resolved=lambda wildcards: resolved(
+            maker(wildcards, f"runs/{wildcards.method}/seed{wildcards.seed}").train_job(
+                wildcards.method, int(wildcards.seed)
+            )
+        ),
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -19,17 +23,17 @@ rule train:
         teacher_model,
         ancient(checked_exemplars),
         config=rules.resolve_train.output,
-        model="results/models/base",
-        data="results/data/train.jsonl",
+        model=lambda wildcards: made(wildcards, "models/base"),
+        data=lambda wildcards: of_data(wildcards, "train.jsonl"),
     output:
-        model=directory("results/runs/{method}/seed{seed}/model"),
-        metrics="results/runs/{method}/seed{seed}/metrics.jsonl",
-        rollouts="results/runs/{method}/seed{seed}/rollouts.jsonl",
-        provenance="results/runs/{method}/seed{seed}/provenance.json",
+        model=directory(at("runs/{method}/seed{seed}/model")),
+        metrics=at("runs/{method}/seed{seed}/metrics.jsonl"),
+        rollouts=at("runs/{method}/seed{seed}/rollouts.jsonl"),
+        provenance=at("runs/{method}/seed{seed}/provenance.json"),
     log:
-        "results/logs/train/{method}/seed{seed}.log",
+        at("logs/train/{method}/seed{seed}.log"),
     benchmark:
-        "results/benchmarks/train/{method}/seed{seed}.tsv"
+        at("benchmarks/train/{method}/seed{seed}.tsv")
     priority: 1  # start the longest jobs first; evaluations fill the gaps
     conda:
         "../../environment.yml"
@@ -43,4 +47,6 @@ rule train:
         " HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
         f"{train_command(STUDY.resources.train)}"
         " train --config {input.config} --model {input.model} --data {input.data}"
-        " {params.teacher} --output results/runs/{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
+        " {params.teacher} --output "
+        f"{HERE}"
+        "/runs/{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
