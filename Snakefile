@@ -25,4 +25,4 @@ rule all:
     default_target: True
     input:
         expand([*rules.compare.output, *rules.report.output], point=POINTS),
-        [*rules.sweep.output, *rules.sweep_report.output] if STUDY.sweep else [],
+        rules.sweep.output if STUDY.sweep else [],

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from thinktuning.analysis.results import evaluations, read_json
+from thinktuning.analysis.results import evaluations, read_json, runs
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import CompareJob
 
@@ -22,13 +22,9 @@ def check_inputs(job: CompareJob, results: Path) -> None:
     Raises:
         StudyError: names two results, and the stages to run again.
     """
-    runs = {
-        (method, seed): results / f"runs/{method}/seed{seed}/provenance.json"
-        for method, seeds in job.seeds.items()
-        for seed in seeds
-    }
-    made = {key: read_json(path, ["inputs", "model_sha256"]) for key, path in runs.items()}
-    trained: dict[Path, Any] = {runs[key]: run["inputs"] for key, run in made.items()}
+    records = {key: path / "provenance.json" for key, path in runs(job, results).items()}
+    made = {key: read_json(path, ["inputs", "model_sha256"]) for key, path in records.items()}
+    trained: dict[Path, Any] = {records[key]: run["inputs"] for key, run in made.items()}
     base = column(trained, "model")
     check_same(column(trained, "data"), "training questions", "train")
     evaluated: dict[str, dict[Path, Any]] = {method: {} for method in job.methods}
@@ -41,15 +37,16 @@ def check_inputs(job: CompareJob, results: Path) -> None:
                 found = read_json(path, ["inputs"])["inputs"]
                 evaluated[method][path] = found
                 data[path] = found["data"]
-                if (method, seed) in runs:
-                    model: Hashes = {runs[method, seed]: made[method, seed]["model_sha256"]}
+                if (method, seed) in records:
+                    model: Hashes = {records[method, seed]: made[method, seed]["model_sha256"]}
                     check_same(model | {path: found["model"]}, "models", "evaluate")
                 else:
                     base[path] = found["model"]
         check_same(data, f"questions of {task}", "evaluate")
     check_same(base, "base models", "train evaluate")
     for method, of_evaluations in evaluated.items():
-        of_runs = {runs[method, seed]: trained[runs[method, seed]] for seed in job.seeds[method]}
+        mine = [records[method, seed] for seed in job.seeds[method]]
+        of_runs = {path: trained[path] for path in mine}
         check_same(column(of_runs | of_evaluations, "prompt"), "prompts", "train evaluate")
         check_same(column(of_runs, "teacher_prompt"), "prompts of the teacher", "train")
         check_same(column(of_runs, "teacher_model"), "models of the teacher", "train")

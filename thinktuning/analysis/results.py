@@ -26,7 +26,17 @@ COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memo
 
 def evaluations(job: CompareJob, results: Path, method: str, task: str) -> list[Path]:
     """Return the directories of a method's evaluations on a task, one per seed."""
-    return [results / f"eval/{method}/seed{s}/{task}" for s in job.evaluated_seeds[method]]
+    seeds = job.evaluated_seeds[method]
+    return [job.place(results, f"eval/{method}/seed{seed}") / task for seed in seeds]
+
+
+def runs(job: CompareJob, results: Path) -> dict[tuple[str, int], Path]:
+    """Return (method, seed) -> the directory of its training run."""
+    return {
+        (method, seed): job.place(results, f"runs/{method}/seed{seed}")
+        for method, seeds in job.seeds.items()
+        for seed in seeds
+    }
 
 
 def read_answers(job: CompareJob, results: Path) -> dict[tuple[str, str], Answers]:
@@ -181,9 +191,10 @@ def commits(job: CompareJob, results: Path) -> list[str]:
 def cost_rows(job: CompareJob, results: Path) -> list[JsonObject]:
     """Return the cost of each seed's training and evaluations, and the means (`seed` is `mean`)."""
     rows: list[JsonObject] = []
+    directories = runs(job, results)
     for method, label in job.methods.items():
         seeds = job.seeds[method]
-        trained = [results / f"runs/{method}/seed{seed}/provenance.json" for seed in seeds]
+        trained = [directories[method, seed] / "provenance.json" for seed in seeds]
         tasks = [evaluations(job, results, method, task) for task in job.tasks]
         stages = {
             "train": [read_cost(path) for path in trained],

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from thinktuning.analysis.comparison import mean_figures
-from thinktuning.analysis.results import JsonObject, read_metrics
+from thinktuning.analysis.results import JsonObject, read_metrics, runs
 from thinktuning.analysis.tables import table
 from thinktuning.study.jobs import CompareJob
 
@@ -53,9 +53,10 @@ def read_training(job: CompareJob, results: Path) -> Metrics:
     Raises:
         StudyError: a file is missing or broken.
     """
+    directories = runs(job, results)
     return {
         method: {
-            seed: read_metrics(results / f"runs/{method}/seed{seed}/metrics.jsonl", NEEDED)
+            seed: read_metrics(directories[method, seed] / "metrics.jsonl", NEEDED)
             for seed in seeds
         }
         for method, seeds in job.seeds.items()

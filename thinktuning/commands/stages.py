@@ -15,6 +15,7 @@ from thinktuning.study.jobs import (
     ExemplarsJob,
     JudgeJob,
     ModelJob,
+    SweepJob,
     TrainJob,
     WarmupJob,
     read_config,
@@ -59,6 +60,15 @@ def add_stages(commands: "Subcommands") -> None:
         "Write the report: tables, plots and a rollout viewer on one page.",
         config=CONFIG,
         results="directory of the study's results, with its tables and plots",
+        output="the HTML file to write",
+    )
+    commands.add(
+        sweep,
+        "Write what the points of a sweep show together: tables, figure and page.",
+        config=CONFIG,
+        results="directory of the sweep's results, with a directory per point",
+        tables="directory for sweep.csv and sweep_fit.csv",
+        plots="directory for the SVG plot",
         output="the HTML file to write",
     )
 
@@ -247,3 +257,12 @@ def report(arguments: argparse.Namespace) -> None:
     from thinktuning.commands.report import report
 
     report(job, arguments.results, arguments.output)
+
+
+def sweep(arguments: argparse.Namespace) -> None:
+    """Put a sweep's points together."""
+    job = read_config(arguments.config, SweepJob)
+    load_modules("thinktuning.commands.sweep")
+    from thinktuning.commands.sweep import sweep
+
+    sweep(job, arguments.results, arguments.tables, arguments.plots, arguments.output)

@@ -148,7 +148,9 @@ class CompareJob(Job):
 
     def place(self, results: Path, directory: str) -> Path:
         """Return where a directory of results is, e.g. `runs/grpo/seed0`."""
-        return Path(os.path.normpath(results / self.elsewhere.get(directory, directory)))
+        if directory in self.elsewhere:
+            return Path(os.path.normpath(results / self.elsewhere[directory]))
+        return results / directory
 
 
 class SweepJob(Job):
@@ -167,6 +169,21 @@ class SweepJob(Job):
     x: str | None
     baseline: Name
     methods: list[Name]
+
+    @property
+    def confidence(self) -> float:
+        """The confidence of all intervals."""
+        return self.comparison.comparison.confidence
+
+    @property
+    def baselines(self) -> list[str]:
+        """The baselines of all differences, the figure's among them."""
+        return self.comparison.comparison.baselines
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of each method."""
+        return self.comparison.methods
 
     def at(self, point: str) -> CompareJob:
         """Return the comparison at a point."""

@@ -62,6 +62,8 @@ def check_names(study: "Study", sweep: SweepConfig) -> None:
     for key, (named, names, kind) in known.items():
         if unknown := [name for name in named if name not in names]:
             raise StudyError(f"sweep.{key} names {unknown}, not among {kind}methods {names}")
+    if figure.baseline in figure.methods:
+        raise StudyError(f"sweep.figure.methods has the baseline {figure.baseline!r}; remove it")
     if not (figure.baseline or gap or study.comparison.baselines):
         raise StudyError("sweep.figure.baseline is missing, and the study has no other baseline")
     x, axes = figure.x, sweep.numeric()

@@ -1,17 +1,19 @@
 """Which jobs the points of a sweep share: a job is made once, at the first point that has it.
 
-Two points share a job if its resolved configuration is the same, and so is all that it reads, back
-to the questions. Without a sweep there is one point, which has everything.
+Two points share a job if its resolved configuration is the same, as far as the job depends on it,
+and so is all that it reads, back to the questions. Without a sweep there is one point, which has everything.
 """
 
 import hashlib
 from collections.abc import Mapping
 
 from thinktuning.models.config import OrganismConfig
-from thinktuning.study.jobs import ModelJob, to_json
+from thinktuning.study.jobs import ModelJob, TrainJob, to_json
 from thinktuning.study.study import Study
 
-Homes = Mapping[str, Mapping[str, str]]  # point -> directory of a job's results -> point that has it
+Homes = Mapping[
+    str, Mapping[str, str]
+]  # point -> directory of a job's results -> point that has it
 
 
 def homes(points: Mapping[str, Study]) -> dict[str, dict[str, str]]:
@@ -38,17 +40,26 @@ def job_keys(study: Study) -> dict[str, str]:
     if study.warmup:
         keys["models/base"] = digest(to_json(study.warmup_job()), keys["models/raw"], data)
     for method in study.methods:
-        model = keys["models/base"]
+        evaluated = keys["models/base"]
         if study.methods[method].train:
             job = study.train_job(method, study.seeds[0])
             teacher = keys.get(f"models/teacher_{method}", "")
-            model = digest(to_json(job), model, data, teacher)
-            keys |= {f"runs/{method}/seed{seed}": f"{model} {seed}" for seed in study.seeds}
+            evaluated = digest(training(job), evaluated, data, teacher)
+            keys |= {f"runs/{method}/seed{seed}": f"{evaluated} {seed}" for seed in study.seeds}
         jobs = [to_json(study.evaluate_job(method, None, task)) for task in study.tasks]
-        evaluation = digest(*jobs, model, data)
+        evaluation = digest(*jobs, evaluated, data)
         for seed in study.evaluated_seeds(method):
             keys[f"eval/{method}/seed{seed}"] = f"{evaluation} {seed}"
     return keys
+
+
+def training(job: TrainJob) -> str:
+    """Return all that a training depends on; without a teacher, that is not the section `teacher`.
+
+    So a sweep over the teacher trains vanilla GRPO once.
+    """
+    unused = None if job.algorithm.uses_teacher else {"teacher"}
+    return job.model_dump_json(exclude=unused)
 
 
 def digest(*parts: str) -> str:

@@ -83,10 +83,11 @@ class AxisConfig(Section):
         for name, settings in self.points.items():
             yield name, name, settings
         if self.key:
-            named = self.values
-            for name, value in (
-                named.items() if isinstance(named, dict) else zip(map(value_name, named), named)
-            ):
+            values = self.values
+            named = (
+                values.items() if isinstance(values, dict) else [(value_name(v), v) for v in values]
+            )
+            for name, value in named:
                 yield name, value, {self.key: value}
 
 

@@ -40,6 +40,7 @@ if STUDY.sweep:
                 labels={"plot": "sweep"},
                 caption="../report/sweep.rst",
             ),
+            page="results/report/index.html",
         log:
             "results/logs/sweep/sweep.log",
         benchmark:
@@ -54,19 +55,5 @@ if STUDY.sweep:
         shell:
             "export OMP_NUM_THREADS={threads} HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
             "thinktuning sweep --config {input.config} --results results"
-            " --tables results/tables --plots results/plots > {log} 2>&1"
-
-    rule sweep_report:
-        input:
-            rules.sweep.output,
-            config=rules.resolve_sweep.output,
-        output:
-            "results/report/index.html",
-        log:
-            "results/logs/sweep/report.log",
-        localrule: True
-        conda:
-            "../../environment.yml"
-        shell:
-            "thinktuning sweep_report --config {input.config} --results results --output {output}"
-            " > {log} 2>&1"
+            " --tables results/tables --plots results/plots"
+            " --output {output.page} > {log} 2>&1"

@@ -20,7 +20,7 @@ from thinktuning.analysis.cells import interval_text, p_value_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.gallery import GALLERY
 from thinktuning.analysis.report.viewer import viewer_json
-from thinktuning.analysis.results import COST, evaluations, read_json, unreadable
+from thinktuning.analysis.results import COST, evaluations, read_json, runs, unreadable
 from thinktuning.analysis.training import NOTES, TRAINING
 from thinktuning.grading.behaviors import FLIPS, PATTERNS
 from thinktuning.io.errors import StudyError
@@ -50,9 +50,8 @@ def page(job: CompareJob, results: Path) -> str:
         StudyError: a file is missing or broken.
     """
     rollouts = {
-        (method, seed): read_rollouts(results / f"runs/{method}/seed{seed}/rollouts.jsonl")
-        for method, seeds in job.seeds.items()
-        for seed in seeds
+        run: read_rollouts(directory / "rollouts.jsonl")
+        for run, directory in runs(job, results).items()
     }
     columns = [*COMPARISON, *(f"diff_{name}" for name in job.comparison.baselines)]
     comparison = read_table(results / "tables/comparison.csv", columns)
@@ -62,11 +61,12 @@ def page(job: CompareJob, results: Path) -> str:
     scopes = list(dict.fromkeys(row["task"] for row in comparison))
     headline, *others = sorted(scopes, key=lambda scope: scope != MEAN_OF_TASKS)
     plots = {
-        name: (svg_uri(results / f"plots/{name}.svg"), entry.caption)
+        name: (read_svg(results / f"plots/{name}.svg"), entry.caption)
         for name, entry in GALLERY.items()
     }
     left = SIZE - sum(len(uri) for uri, _ in plots.values())
     return render(
+        "page.html",
         study=job.study,
         confidence=job.comparison.confidence,
         seeds=next((seeds for seeds in job.seeds.values() if seeds), []),
@@ -86,8 +86,8 @@ def page(job: CompareJob, results: Path) -> str:
     )
 
 
-def render(**values: Any) -> str:
-    """Fill the page's template; everything except our script, style and JSON is escaped."""
+def render(template: str, **values: Any) -> str:
+    """Fill a page's template; everything except our script, style and JSON is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -101,7 +101,7 @@ def render(**values: Any) -> str:
     style, script = (
         (TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
     )
-    return environment.get_template("page.html").render(
+    return environment.get_template(template).render(
         values,
         style=style,
         script=script,
@@ -115,12 +115,17 @@ def content_hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def svg_uri(path: Path) -> str:
-    """Return a plot as a data URI: an image has its own style and cannot run scripts."""
+def read_svg(path: Path) -> str:
+    """Return a plot's file as a data URI."""
     try:
-        return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+        return svg_uri(path.read_bytes())
     except OSError as error:
         raise unreadable(path, error) from None
+
+
+def svg_uri(svg: bytes) -> str:
+    """Return a plot as a data URI: an image has its own style and cannot run scripts."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[CsvRow]:
@@ -265,11 +270,7 @@ def cost_table(rows: Sequence[CsvRow]) -> Table:
 
 def provenance_table(job: CompareJob, results: Path) -> Table:
     """Return the distinct commits, versions and machines that produced the results."""
-    paths = [
-        results / f"runs/{method}/seed{seed}/provenance.json"
-        for method, seeds in job.seeds.items()
-        for seed in seeds
-    ]
+    paths = [directory / "provenance.json" for directory in runs(job, results).values()]
     paths += [
         directory / "results.json"
         for method in job.methods

@@ -1,0 +1,96 @@
+"""The page of a sweep: its points with links to their reports, the figure, lines and methods."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from thinktuning.analysis.cells import interval_text
+from thinktuning.analysis.comparison import MEAN_OF_TASKS
+from thinktuning.analysis.report.page import Table, render, svg_uri
+from thinktuning.study.jobs import SweepJob
+from thinktuning.study.points import OF_BASE
+
+Rows = Sequence[dict[str, Any]]
+BASE = ("plain", "asked", "gap")
+CAPTION = "Gain of each method over a baseline, at each point of the sweep."
+
+
+def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
+    """Return the page of a sweep.
+
+    Args:
+        job: the sweep.
+        rows: those of sweep.csv.
+        lines: the rows of sweep_fit.csv.
+        plot: the figure, as SVG.
+    """
+    scopes = list(dict.fromkeys(row["task"] for row in rows))
+    headline, *others = sorted(scopes, key=lambda scope: scope != MEAN_OF_TASKS)
+    return render(
+        "sweep.html",
+        study=job.study,
+        confidence=job.confidence,
+        points=points_table(job, [row for row in rows if row["task"] == headline]),
+        links={point: f"../{point}/report/index.html" for point in job.points},
+        plot=svg_uri(plot.encode()),
+        caption=CAPTION,
+        fits=fits_table(job, lines),
+        headline=methods_table(job, rows, headline),
+        per_task=[methods_table(job, rows, scope) for scope in others],
+    )
+
+
+def points_table(job: SweepJob, rows: Rows) -> Table:
+    """Return each point's values and what was measured of its base, in the headline's scope."""
+    axes = list(next(iter(job.points.values())))
+    first = {row["point"]: row for row in reversed(rows)}
+    measured = BASE if job.gap else ()
+    body = [
+        [
+            point,
+            *("" if value is None else str(value) for value in values.values()),
+            *(estimate(first[point], name, sign="+" * (name == "gap")) for name in measured),
+        ]
+        for point, values in job.points.items()
+    ]
+    labels = job.labels
+    names = {"plain": job.gap.plain, "asked": job.gap.asked} if job.gap else {}
+    head = [f"{labels[names[each]]}, %" if each in names else "gap, points" for each in measured]
+    return Table(f"{len(body)} points", ["point", *axes, *head], body)
+
+
+def methods_table(job: SweepJob, rows: Rows, scope: str) -> Table:
+    """Return all methods at all points on one task, or on the mean of tasks."""
+    baselines = job.baselines
+    head = ["point", "method", "accuracy, %"]
+    head += [f"minus {job.labels[name]}, points" for name in baselines]
+    head += ["reflects, %", "tokens"]
+    body = []
+    for row in (row for row in rows if row["task"] == scope):
+        line = [row["point"], row["label"], estimate(row, "mean", "")]
+        line += [
+            "" if row[f"diff_{name}"] is None else estimate(row, f"diff_{name}", sign="+")
+            for name in baselines
+        ]
+        line += [estimate(row, "reflection_rate", "reflection_"), f"{row['mean_tokens']:.0f}"]
+        body.append(line)
+    title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
+    return Table(title, head, body, num_names=2)
+
+
+def fits_table(job: SweepJob, lines: Rows) -> Table:
+    """Return the slopes and intercepts of the lines that could be fitted."""
+    unit = 1.0 if job.x in OF_BASE else 100.0  # points per point, or points per unit of an axis
+    head = ["task", "method", "slope", "intercept, points", "scatter, points"]
+    body = []
+    for row in (row for row in lines if row["slope"] is not None):
+        slope, low, high = (unit * row[f"slope{end}"] for end in ("", "_ci_low", "_ci_high"))
+        names = [row["task"], row["label"], f"{slope:.3g} [{low:.3g}, {high:.3g}]"]
+        body.append([*names, estimate(row, "intercept"), f"{100 * row['scatter']:.1f}"])
+    return Table("Fitted lines", head, body, num_names=2)
+
+
+def estimate(row: dict[str, Any], key: str, prefix: str | None = None, sign: str = "") -> str:
+    """Return a share with its interval or, if it has none, with its seeds' values."""
+    prefix = f"{key}_" if prefix is None else prefix
+    seeds = row.get(f"{prefix}seed_values") or ()
+    return interval_text(row[key], row[f"{prefix}ci_low"], row[f"{prefix}ci_high"], seeds, sign)

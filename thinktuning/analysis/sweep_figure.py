@@ -1,0 +1,119 @@
+"""The sweep's figure: gains over a baseline, against what the points differ in."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from thinktuning.analysis.figures import STYLE, color, legend, nothing, to_svg, unique
+from thinktuning.analysis.intervals import Estimate
+from thinktuning.analysis.line import Line
+from thinktuning.analysis.sweep import Fits, Place
+from thinktuning.study.jobs import SweepJob
+from thinktuning.study.points import OF_BASE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PERCENT = 100
+
+
+def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
+    """Draw a panel per task, the mean of tasks first.
+
+    A point has its interval in both directions, small dots are training seeds, and a line has its
+    confidence band. Where `x` is the gap and the baseline the method that it is measured from, a
+    dotted line shows a gain as large as the gap.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    if not places:
+        return nothing("No axis of this sweep has numbers, and the study names no gap.")
+    tasks = unique([vars(place) for place in places], "task")
+    tasks = [tasks[-1], *tasks[:-1]] if len(tasks) > 1 else tasks
+    columns = min(2, len(tasks))
+    rows = -(-len(tasks) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows))
+        axes = figure.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat[len(tasks) :]:
+            axis.set_visible(False)
+        for axis, task in zip(axes.flat, tasks, strict=False):
+            draw_task(axis, job, [place for place in places if place.task == task], lines)
+            axis.set_title(task)
+            axis.set_xlabel(x_label(job))
+        for axis in axes[:, 0]:
+            axis.set_ylabel(f"minus {job.labels[job.baseline]}, points")
+        methods = list(job.labels)
+        entries = {methods.index(name): job.labels[name] for name in job.methods}
+        note = f"bars, band: {job.confidence:.0%} intervals; small dots: training seeds"
+        legend(figure, entries, f"{note}; dotted: gain = gap" if shows_gap(job) else note)
+        return to_svg(figure)
+
+
+def x_label(job: SweepJob) -> str:
+    """Return what the horizontal axis shows, with its unit."""
+    assert job.x
+    labels = job.labels
+    if job.x not in OF_BASE:
+        return job.x.removeprefix("measured.")
+    assert job.gap
+    if job.x == "gap":
+        return f"{labels[job.gap.asked]} minus {labels[job.gap.plain]}, points"
+    return f"accuracy of {labels[getattr(job.gap, job.x)]}, %"
+
+
+def shows_gap(job: SweepJob) -> bool:
+    """Tell whether gain and gap subtract the same accuracy."""
+    return job.x == "gap" and job.gap is not None and job.gap.plain == job.baseline
+
+
+def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits) -> None:
+    """Draw one panel."""
+    methods = list(job.labels)
+    unit = PERCENT if job.x in OF_BASE else 1
+    axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
+    for name in job.methods:
+        shade = color(methods.index(name))
+        mine = [place for place in places if place.method == name]
+        for place in mine:
+            draw_place(axis, place, unit, shade)
+        if line := lines[mine[0].task, name]:
+            draw_line(axis, job, line, [place.x.mean for place in mine], unit, shade)
+    if shows_gap(job):
+        ends = np.array([min(p.x.mean for p in places), max(p.x.mean for p in places)])
+        axis.plot(unit * ends, PERCENT * ends, ":", color="#555555", linewidth=0.9, zorder=1)
+
+
+def draw_place(axis: "Axes", place: Place, unit: float, shade: str) -> None:
+    """Draw a point, its intervals if it has any, and its seeds."""
+    x, y = unit * place.x.mean, PERCENT * place.gain.mean
+    seeds = [PERCENT * seed for seed in place.seeds]
+    axis.plot([x] * len(seeds), seeds, "o", color=shade, markersize=2.5, alpha=0.5)
+    axis.plot([x, x], ends(place.gain, PERCENT), "-", color=shade, linewidth=1.2)
+    axis.plot(ends(place.x, unit), [y, y], "-", color=shade, linewidth=1.2)
+    axis.plot([x], [y], "o", color=shade, markersize=5)
+
+
+def ends(found: Estimate, unit: float) -> list[float]:
+    """Return the ends of an interval; the value itself, twice, if there is none."""
+    if found.ci_low is None or found.ci_high is None:
+        return [unit * found.mean] * 2
+    return [unit * found.ci_low, unit * found.ci_high]
+
+
+def draw_line(
+    axis: "Axes", job: SweepJob, line: Line, x: Sequence[float], unit: float, shade: str
+) -> None:
+    """Draw a line and its confidence band between the lowest and the highest point.
+
+    The band does not stretch the panel: with three points it may be wider than all that is drawn.
+    """
+    at = np.linspace(min(x), max(x), 60)
+    half = line.half_width(at, job.confidence)
+    axis.plot(unit * at, PERCENT * line.at(at), "-", color=shade, linewidth=1.2)
+    limits = axis.get_ylim()
+    band = (PERCENT * (line.at(at) - half), PERCENT * (line.at(at) + half))
+    axis.fill_between(unit * at, *band, color=shade, alpha=0.15, linewidth=0)
+    axis.set_ylim(limits)
