@@ -14,7 +14,6 @@ from thinktuning.study.sharing import elsewhere, homes
 from thinktuning.study.study import Study
 from thinktuning.study.sweep import AxisConfig, SweepConfig, nested, value_name
 
-
 TRAINED = ("grpo", "thinktuning")
 
 
@@ -93,8 +92,10 @@ def test_a_section_may_be_replaced_or_removed():
 
 @pytest.mark.parametrize(
     ("value", "name"),
-    [(0.1, "0.1"), (1e-05, "1e-05"), ("1e-4", "1e-4"), (1e16, "1e16"), (-2, "-2"), (True, "true")]
-    + [(None, "null"), ("wrong_first", "wrong_first"), ("a/B c", "a-b-c")],
+    [
+        *[(0.1, "0.1"), (1e-05, "1e-05"), ("1e-4", "1e-4"), (1e16, "1e16"), (-2, "-2")],
+        *[(True, "true"), (None, "null"), ("wrong_first", "wrong_first"), ("a/B c", "a-b-c")],
+    ],
 )
 def test_names_of_values(value, name):
     assert value_name(value) == name

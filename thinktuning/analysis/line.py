@@ -97,15 +97,15 @@ def fit_line(points: Points) -> Line | None:
         return None
 
     def surplus(scatter: float) -> float:
-        return _solve(points, scatter)[1] - (n - 2)
+        return solve(points, scatter)[1] - (n - 2)
 
     scatter, most = 0.0, 4 * float(np.std(points.y)) + 1e-12
     if surplus(0.0) > 0:
         scatter = float(optimize.brentq(surplus, 0.0, most)) if surplus(most) < 0 else most
-    return _solve(points, scatter)[0]
+    return solve(points, scatter)[0]
 
 
-def _solve(points: Points, scatter: float) -> tuple[Line, float]:
+def solve(points: Points, scatter: float) -> tuple[Line, float]:
     """Return the line for a given scatter, and its chi^2."""
     x, y, var_x, cov = points.x, points.y, points.var_x, points.cov
     var_y = points.var_y + scatter**2

@@ -1,7 +1,8 @@
 """Which jobs the points of a sweep share: a job is made once, at the first point that has it.
 
 Two points share a job if its resolved configuration is the same, as far as the job depends on it,
-and so is all that it reads, back to the questions. Without a sweep there is one point, which has everything.
+and so is all that it reads, back to the questions. Without a sweep there is one point, which has
+everything.
 """
 
 import hashlib
