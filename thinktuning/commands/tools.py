@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from thinktuning.io.errors import StudyError
 from thinktuning.io.modules import load_modules
 from thinktuning.study.reading import load_study, resolved_yaml
+from thinktuning.study.sharing import homes, made_at
 from thinktuning.study.study import Study
 from thinktuning.teachers.prompts import load
 
@@ -86,15 +87,18 @@ def validate(arguments: argparse.Namespace) -> None:
     """Check study files and their prompts; print one line per study, or the resolved study."""
     for path in arguments.study:
         study = load_study(path)
-        check_prompts(study)
+        for point in study.points().values():
+            check_prompts(point)
         if arguments.resolved:
             print(resolved_yaml(study), end="")
             continue
-        runs = len(study.trained()) * len(study.seeds)
-        evaluated = sum(len(study.evaluated_seeds(method)) for method in study.methods)
+        points = homes(study.points())
+        kinds = [job.split("/")[0] for at, found in points.items() for job in made_at(found, at)]
         print(
-            f"{path}: valid. Study {study.name!r}: {len(study.methods)} methods, {runs} training"
-            f" runs, {evaluated * len(study.tasks)} evaluations."
+            f"{path}: valid. Study {study.name!r}: "
+            + (f"{len(points)} points, " if study.sweep else "")
+            + f"{len(study.methods)} methods, {kinds.count('runs')} training runs,"
+            f" {kinds.count('eval') * len(study.tasks)} evaluations."
         )
 
 
@@ -125,6 +129,8 @@ def plan(arguments: argparse.Namespace) -> None:
     if known := arguments.model_config:
         if not known.is_file():
             raise StudyError(f"--model-config: {known} is not a file; correct the path")
+        if study.sweep:
+            raise StudyError("--model-config: the points of a sweep have models of their own")
         model = PathModelConfig(source="path", path=str(known))
         study = study.model_copy(update={"model": model})
     load_modules("transformers.modeling_utils")

@@ -46,7 +46,8 @@ class Finding:
 
 def examine(study: Study | None) -> list[Finding]:
     """Return the findings about installed software and GPUs."""
-    return [*packages(), *vllm(study), *deepspeed(study), *gpus(study)]
+    found = [*packages(), *vllm(study), *deepspeed(study), *gpus(study)]
+    return list(dict.fromkeys(found))
 
 
 def table(findings: Iterable[Finding]) -> "Table":
@@ -65,8 +66,9 @@ def table(findings: Iterable[Finding]) -> "Table":
 
 
 def train_jobs(study: Study | None) -> list[TrainJob]:
-    """Return the training job of each method's first seed; none without a study."""
-    return [study.train_job(method, study.seeds[0]) for method in study.trained()] if study else []
+    """Return the training job of each method's first seed, at all points; none without a study."""
+    points = study.points().values() if study else []
+    return [each.train_job(method, each.seeds[0]) for each in points for method in each.trained()]
 
 
 def vllm_stages(study: Study | None) -> set[str]:

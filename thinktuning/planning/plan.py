@@ -5,15 +5,16 @@ study's jobs should request.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from thinktuning.io.files import write_text_atomic
 from thinktuning.planning.costs import GPUS
-from thinktuning.planning.estimates import StageEstimate, estimate_study, suggested_mem_mb
+from thinktuning.planning.estimates import StageEstimate, suggested_mem_mb
 from thinktuning.planning.pilot import lengths
+from thinktuning.planning.points import estimate_points, pilot_of
 from thinktuning.planning.writing import WRITE_BANDWIDTH
 from thinktuning.study.study import Study
 
@@ -49,24 +50,36 @@ def show(
     study: Study, results: Path | None, gpu: str, as_json: bool, resources: Path | None
 ) -> None:
     """Print the plan as a table or JSON; write the suggested resources to a file, or print them."""
-    estimates = estimate_study(study, results)
+    by_point = estimate_points(study, results)
+    estimates = [estimate for found in by_point.values() for estimate in found]
     if resources:
         write_text_atomic(resources, resources_block(study, estimates, gpu) + "\n")
     if as_json:
-        print(json.dumps([asdict(estimate) for estimate in estimates], indent=2))
+        print(json.dumps(as_rows(study, by_point), indent=2))
         return
     from rich.table import Table
 
     from thinktuning.io.terminal import console
 
     table = Table(title=f"Study {study.name}", title_justify="left", box=None, padding=(0, 1))
-    names = ["stage", "method", "jobs", "prompts", "student tokens", "teacher tokens", "TFLOP"]
+    rows = estimates
+    if study.sweep:
+        rows = [replace(total(found), stage=point) for point, found in by_point.items()]
+    names = [
+        "point" if study.sweep else "stage",
+        "method",
+        "jobs",
+        "prompts",
+        "student tokens",
+        "teacher tokens",
+        "TFLOP",
+    ]
     names += [f"{gpu} hours", "GPU GiB", "host GiB", "disk GiB"]
     for name in names:
-        left = name in ("stage", "method")
+        left = name in ("stage", "point", "method")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     whole = total(estimates)
-    for row in [*estimates, whole]:
+    for row in [*rows, whole]:
         counts = (row.prompts, row.student_tokens, row.teacher_tokens, row.tflop)
         table.add_row(
             *(row.stage, row.method, str(row.jobs)),
@@ -82,15 +95,30 @@ def show(
     out.print(table)
     hours = ", ".join(f"{name} {found:,.1f}" for name, found in whole.gpu_hours.items())
     out.print(f"\nTotal GPU-hours: {hours}.")
-    for remark in [*writing(study, estimates, gpu), *waiting(study, estimates, gpu)]:
+    written = [] if study.sweep else writing(study, estimates, gpu)
+    for remark in [*written, *waiting(study, estimates, gpu)]:
         out.print(remark)
-    for remark in remarks(study, results):
+    of_points = [
+        remark
+        for point, each in study.points().items()
+        for remark in remarks(each, pilot_of(point, results))
+    ]
+    for remark in dict.fromkeys(of_points):  # each once
         out.print(remark)
     if resources:
         out.print(f"\nRun the study with these resources: --configfile STUDY {resources}")
         return
     out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
     out.print(resources_block(study, estimates, gpu))
+
+
+def as_rows(study: Study, by_point: Mapping[str, Sequence[StageEstimate]]) -> list[dict[str, Any]]:
+    """Return the estimates as plain data; those of a sweep name their point."""
+    return [
+        ({"point": point} if study.sweep else {}) | asdict(estimate)
+        for point, found in by_point.items()
+        for estimate in found
+    ]
 
 
 def writing(study: Study, estimates: Sequence[StageEstimate], gpu: str) -> Iterator[str]:
@@ -151,6 +179,6 @@ def total(estimates: Sequence[StageEstimate]) -> StageEstimate:
     summed = ("jobs", "prompts", "student_tokens", "teacher_tokens", "tflop", "disk_gb")
     values: dict[str, Any] = {key: sum(getattr(one, key) for one in estimates) for key in summed}
     for key in ("gpu_memory_gb", "host_memory_mb"):
-        values[key] = max(getattr(one, key) for one in estimates)
+        values[key] = max((getattr(one, key) for one in estimates), default=0)
     hours = {name: sum(one.gpu_hours.get(name, 0.0) for one in estimates) for name in GPUS}
     return StageEstimate("all", "", gpu_hours=hours, **values)

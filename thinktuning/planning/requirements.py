@@ -20,7 +20,9 @@ from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathMo
 from thinktuning.models.sources import find_packaged
 from thinktuning.planning.costs import GIB, MIB, is_known
 from thinktuning.planning.doctor import Finding, train_jobs
-from thinktuning.planning.estimates import StageEstimate, estimate_study, suggested_mem_mb
+from thinktuning.planning.estimates import StageEstimate, suggested_mem_mb
+from thinktuning.planning.points import estimate_points
+from thinktuning.study.sharing import homes, place
 from thinktuning.study.study import Study
 
 LITTLE_DISK = 10  # GiB: less is a warning where the study's need is unknown
@@ -36,17 +38,17 @@ def examine(study: Study | None) -> list[Finding]:
     sources = list(dict.fromkeys([*models(study), *questions(study)]))  # each repository once
     missing = any(finding.found.startswith(ABSENT) for finding in sources)
     memory = [*gpu_memory(study, estimates), *host_memory(study, estimates)]
-    return [*memory, disk(estimates), *sources, token(missing), network(), *servers(study)]
+    found = [*memory, disk(estimates), *sources, token(missing), network(), *servers(study)]
+    return list(dict.fromkeys(found))  # points of a sweep need much alike
 
 
 def cached_estimates(study: Study) -> list[StageEstimate]:
-    """Return `thinktuning plan`'s estimates; none if the size of the model is not known here."""
-    model = study.model
+    """Return `thinktuning plan`'s estimates; none if the size of a model is not known here."""
+    hub = [m for m in (p.model for p in study.points().values()) if isinstance(m, HubModelConfig)]
     try:
-        if isinstance(model, HubModelConfig):
-            here = is_known(model) or cached(model.repo, model.revision)
-            return estimate_study(study) if here else []
-        return estimate_study(study)
+        if not all(is_known(model) or cached(model.repo, model.revision) for model in hub):
+            return []
+        return [one for found in estimate_points(study).values() for one in found]
     except StudyError:  # what is missing has its own row
         return []
 
@@ -130,10 +132,13 @@ def cached(repo: str, revision: str, repo_type: str | None = None) -> Path | Non
 
 def models(study: Study) -> Iterator[Finding]:
     """Look for the base model and for separate teacher and judge models."""
-    for name, model in study.models().items():
+    points = study.points()
+    found = homes(points)
+    named = [(at, name, model) for at in points for name, model in points[at].models().items()]
+    for point, name, model in named:
         match model:
             case HubModelConfig():
-                made = f"results/models/{name}"
+                made = place(found[point][f"models/{name}"], f"models/{name}")
                 yield hub(name, model.repo, model.revision, made, f"{made}/provenance.json")
             case PathModelConfig():
                 yield local(name, Path(model.path), "correct the path")
@@ -143,15 +148,20 @@ def models(study: Study) -> Iterator[Finding]:
 
 def questions(study: Study) -> Iterator[Finding]:
     """Look for the files, data sets and generators that questions come from."""
-    named = parts("data.train", study.data.train)
+    named = [
+        part
+        for each in study.points().values()
+        for part in parts("data.train", each.data.train).items()
+    ]
     for name, task in study.tasks.items():
-        named |= parts(f"tasks.{name}.data", task.data)
-    for key, source in named.items():
+        named += parts(f"tasks.{name}.data", task.data).items()
+    for key, source in named:
         match source:
             case JsonlConfig():
                 yield local(key, Path(source.path), "correct the path, or fetch the file")
             case HubConfig():
-                made, record = "results/data/train.jsonl", "results/data/config.json"
+                data = place(next(iter(study.points())), "data")
+                made, record = f"{data}/train.jsonl", f"{data}/config.json"
                 yield hub(key, source.repo, source.revision, made, record, "dataset")
             case ReasoningGymConfig():
                 yield generated(key, source)

@@ -26,6 +26,16 @@ def homes(points: Mapping[str, Study]) -> dict[str, dict[str, str]]:
     }
 
 
+def place(point: str, directory: str) -> str:
+    """Return the path of a directory of a point's results; "" is a study without a sweep."""
+    return "/".join(filter(None, ("results", point, directory)))
+
+
+def made_at(found: Mapping[str, str], point: str) -> list[str]:
+    """Return the directories of the jobs that a point makes: those that it has not from others."""
+    return [directory for directory, home in found.items() if home == point]
+
+
 def elsewhere(found: Mapping[str, str], point: str) -> dict[str, str]:
     """Return the directories that a point has from others -> where, from its own results."""
     return {key: f"../{home}/{key}" for key, home in found.items() if home != point}

@@ -22,7 +22,7 @@ from thinktuning.io.kept import forget, set_aside
 from thinktuning.study.jobs import ModelJob, sealed, to_json
 from thinktuning.study.points import sweep_job
 from thinktuning.study.reading import lay_over, parse_study, read_values
-from thinktuning.study.sharing import elsewhere, homes
+from thinktuning.study.sharing import elsewhere, homes, place
 
 
 def with_types(override):
@@ -107,8 +107,7 @@ def maker(wildcards, directory):
 
 def made(wildcards, directory):
     """Return a directory of results, at the point that has it."""
-    home = HOMES[wildcards.get("point", "")][directory]
-    return "/".join(filter(None, ["results", home, directory]))
+    return place(HOMES[wildcards.get("point", "")][directory], directory)
 
 
 def of_data(wildcards, *files):

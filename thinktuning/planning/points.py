@@ -1,0 +1,41 @@
+"""What the points of a sweep will take: each job is counted once, at the point that makes it."""
+
+from pathlib import Path
+
+from thinktuning.planning.estimates import StageEstimate, estimate_study
+from thinktuning.study.sharing import homes, made_at
+from thinktuning.study.study import Study
+
+
+def estimate_points(study: Study, results: Path | None = None) -> dict[str, list[StageEstimate]]:
+    """Return point -> what its jobs take, without those that it has from others.
+
+    A study without a sweep is its only point, called "".
+
+    Raises:
+        StudyError: a model's configuration or the pilot's results cannot be read.
+    """
+    points = study.points()
+    found = homes(points)
+    return {
+        point: [
+            estimate
+            for estimate in estimate_study(each, pilot_of(point, results))
+            if directory(each, estimate) in made_at(found[point], point)
+        ]
+        for point, each in points.items()
+    }
+
+
+def pilot_of(point: str, results: Path | None) -> Path | None:
+    """Return the pilot's results for a point: its own, or those of a study without a sweep."""
+    own = results / point if results else None
+    return own if own and own.is_dir() else results
+
+
+def directory(study: Study, estimate: StageEstimate) -> str:
+    """Return the directory of results of the first job of an estimate."""
+    kind = {"model": "models/base", "train": "runs", "evaluate": "eval"}[estimate.stage]
+    if estimate.stage == "model":
+        return kind
+    return f"{kind}/{estimate.method}/seed{study.evaluated_seeds(estimate.method)[0]}"
