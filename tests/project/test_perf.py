@@ -36,6 +36,12 @@ def test_grader(run):
     assert "ratio: " in run("grader.py", "--answers", 10, "--rounds", 1, "--hostile", 4)
 
 
+def test_plans(run):
+    printed = run("plans.py", "--jobs", 40, "--repeats", 1)
+    finished, sweep = printed.splitlines()
+    assert finished.split()[3] == "0" and int(sweep.split()[4]) > 40
+
+
 def test_starts(run, tmp_path):
     written = tmp_path / "seconds.json"
     printed = run("starts.py", "--only", "data", "validate", "--repeats", 1, "--json", written)

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,7 @@ def test_a_comparison_reads_what_another_point_has(tmp_path: Path, swept: dict[s
     one_base = {"data": 1, "exemplars": 1, "organism": 1, "train": 4, "evaluate": 6}
     assert heavy(found) == one_base and found["compare"] == 1
     listed = snakemake(tmp_path, target, "--dry-run", "--configfile", study).stdout
-    (job,) = [text for text in listed.split("\n\n") if "rule compare:" in text]
-    inputs = next(line for line in job.splitlines() if " input: " in line)
+    (inputs,) = re.findall(r"^rule compare:\n    input: (.*)$", listed, re.M)
     assert f"results/{FIRST}/eval/grpo/seed1/chain_sum/samples.jsonl" in inputs
     assert f"results/{OTHER}/eval/thinktuning/seed1/chain_sum/samples.jsonl" in inputs
     assert f"results/{OTHER}/eval/grpo" not in inputs

@@ -7,7 +7,7 @@ import numpy as np
 
 from thinktuning.analysis.figures import STYLE, color, legend, nothing, to_svg, unique
 from thinktuning.analysis.intervals import Estimate
-from thinktuning.analysis.line import Line
+from thinktuning.analysis.line import Array, Line
 from thinktuning.analysis.sweep import Fits, Place
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.points import OF_BASE
@@ -44,7 +44,7 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
             axis.set_title(task)
             axis.set_xlabel(x_label(job))
         for axis in axes[:, 0]:
-            axis.set_ylabel(f"minus {job.labels[job.baseline]}, points")
+            axis.set_ylabel(f"gain over {job.labels[job.baseline]}, points")
         methods = list(job.labels)
         entries = {methods.index(name): job.labels[name] for name in job.methods}
         note = f"bars, band: {job.confidence:.0%} intervals; small dots: training seeds"
@@ -70,20 +70,20 @@ def shows_gap(job: SweepJob) -> bool:
 
 
 def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits) -> None:
-    """Draw one panel."""
-    methods = list(job.labels)
+    """Draw one panel; the bands, which may be wide with few points, do not stretch it."""
+    names = list(job.labels)
     unit = PERCENT if job.x in OF_BASE else 1
     axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
+    for place in places:
+        draw_place(axis, place, unit, color(names.index(place.method)))
+    limits = axis.get_ylim()
+    at = np.linspace(min(p.x.mean for p in places), max(p.x.mean for p in places), 60)
     for name in job.methods:
-        shade = color(methods.index(name))
-        mine = [place for place in places if place.method == name]
-        for place in mine:
-            draw_place(axis, place, unit, shade)
-        if line := lines[mine[0].task, name]:
-            draw_line(axis, job, line, [place.x.mean for place in mine], unit, shade)
+        if line := lines[places[0].task, name]:
+            draw_line(axis, job, line, at, unit, color(names.index(name)))
     if shows_gap(job):
-        ends = np.array([min(p.x.mean for p in places), max(p.x.mean for p in places)])
-        axis.plot(unit * ends, PERCENT * ends, ":", color="#555555", linewidth=0.9, zorder=1)
+        axis.plot(unit * at, PERCENT * at, ":", color="#555555", linewidth=0.9, zorder=1)
+    axis.set_ylim(limits)
 
 
 def draw_place(axis: "Axes", place: Place, unit: float, shade: str) -> None:
@@ -103,17 +103,9 @@ def ends(found: Estimate, unit: float) -> list[float]:
     return [unit * found.ci_low, unit * found.ci_high]
 
 
-def draw_line(
-    axis: "Axes", job: SweepJob, line: Line, x: Sequence[float], unit: float, shade: str
-) -> None:
-    """Draw a line and its confidence band between the lowest and the highest point.
-
-    The band does not stretch the panel: with three points it may be wider than all that is drawn.
-    """
-    at = np.linspace(min(x), max(x), 60)
-    half = line.half_width(at, job.confidence)
-    axis.plot(unit * at, PERCENT * line.at(at), "-", color=shade, linewidth=1.2)
-    limits = axis.get_ylim()
-    band = (PERCENT * (line.at(at) - half), PERCENT * (line.at(at) + half))
+def draw_line(axis: "Axes", job: SweepJob, line: Line, at: Array, unit: float, shade: str) -> None:
+    """Draw a line and its confidence band at these x."""
+    y, half = line.at(at), line.half_width(at, job.confidence)
+    axis.plot(unit * at, PERCENT * y, "-", color=shade, linewidth=1.2)
+    band = (PERCENT * (y - half), PERCENT * (y + half))
     axis.fill_between(unit * at, *band, color=shade, alpha=0.15, linewidth=0)
-    axis.set_ylim(limits)
