@@ -4,12 +4,13 @@ import copy
 from typing import Any
 
 import pytest
+import yaml
 from edited_study import DEFAULT, edited, message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thinktuning.study.points import sweep_job
-from thinktuning.study.reading import parse_study
+from thinktuning.study.reading import parse_study, resolved_yaml
 from thinktuning.study.sharing import elsewhere, homes
 from thinktuning.study.study import Study
 from thinktuning.study.sweep import AxisConfig, SweepConfig, nested, value_name
@@ -79,6 +80,12 @@ def test_a_study_without_a_sweep_is_its_only_point():
     (found,) = homes(study.points()).values()
     assert elsewhere(found, "") == {}
     assert "elsewhere" not in study.compare_job().model_dump()
+
+
+def test_the_printed_sweep_reads_back_as_the_same():
+    study = swept({"axes": AXES, "figure": {"x": "steps"}})
+    again = parse_study(yaml.safe_load(resolved_yaml(study)), "printed")
+    assert again == study and again.points() == study.points()
 
 
 def test_a_section_may_be_replaced_or_removed():
@@ -162,7 +169,7 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
         ),
         (
             {"points": {"tables": {}}},
-            "sweep: point tables: results/tables/ has the whole sweep's results; rename it",
+            "sweep: point tables: results/tables/ is a directory of every study; rename it",
         ),
         ({}, "sweep: needs either axes, whose product is swept, or points; give one"),
         (

@@ -133,3 +133,16 @@ def test_whole_sweep(tmp_path: Path, swept: dict[str, Any]) -> None:
     assert (results / "plots/sweep.svg").stat().st_size > 1000
     assert not (results / points[1] / "runs/grpo").exists()
     assert planned(tmp_path, "--configfile", study) == {}
+    report = snakemake(tmp_path, "--configfile", study, "--report", "report.html")
+    assert report.returncode == 0, report.stderr
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "fitted lines" in text and points[1] in text
+
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    results.rename(moved / "results")
+    command = ["results/tables/sweep.csv", "--cores", "1", "--configfile", study, "-R", "sweep"]
+    done = snakemake(moved, *command, "--rerun-triggers", "mtime")
+    assert done.returncode == 0, done.stderr
+    with (moved / "results/tables/sweep.csv").open(newline="") as file:
+        assert list(csv.DictReader(file)) == rows

@@ -32,8 +32,8 @@ SECTIONS = (
 )
 OF_METHOD = ("prompt", "training", "algorithm", "teacher")
 KEYS = f"a sweep changes keys of {', '.join(SECTIONS)}, and methods.NAME.SECTION.KEY"
-# The directories of a sweep's own results.
-RESERVED = ("benchmarks", "logs", "plots", "report", "tables")
+# The directories of results, of a sweep and of a study without one.
+RESERVED = ("benchmarks", "data", "eval", "logs", "models", "plots", "report", "runs", "tables")
 LONGEST = 120  # characters of a point's name, which is also that of a directory
 
 PointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -146,7 +146,7 @@ class SweepConfig(Section):
         for name in names:
             if name in RESERVED:
                 raise ValueError(
-                    f"point {name}: results/{name}/ has the whole sweep's results; rename it"
+                    f"point {name}: results/{name}/ is a directory of every study; rename it"
                 )
             if len(name) > LONGEST:
                 raise ValueError(

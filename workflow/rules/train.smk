@@ -48,5 +48,5 @@ rule train:
         f"{train_command(STUDY.resources.train)}"
         " train --config {input.config} --model {input.model} --data {input.data}"
         " {params.teacher} --output "
-        f"{HERE}"
-        "/runs/{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
+        f"{HERE}/runs/"
+        "{wildcards.method}/seed{wildcards.seed} > {log} 2>&1"
