@@ -91,7 +91,9 @@ report: all ## Print the address of the study's report, and make Snakemake's own
 snapshot: env ## Run STUDY if needed, and copy its tables and figures to docs/
 	$(SNAKEMAKE) --directory $(DIRECTORY) --configfile $(STUDY)
 	name=$$(sed -n 's/^name: *\([a-z0-9_]*\).*/\1/p' $(STUDY)) && mkdir -p "docs/$$name" \
-	&& cp $(DIRECTORY)/results/{tables/{comparison.md,behaviors.csv,cost.csv,flips.csv,training.csv},plots/*.svg} "docs/$$name/" \
+	&& if grep -q '"points"' $(DIRECTORY)/results/tables/config.json; \
+	then cp $(DIRECTORY)/results/{tables/sweep{.md,.csv,_fit.csv},plots/sweep.svg} "docs/$$name/"; \
+	else cp $(DIRECTORY)/results/{tables/{comparison.md,behaviors.csv,cost.csv,flips.csv,training.csv},plots/*.svg} "docs/$$name/"; fi \
 	&& python docs/tables.py
 
 lock: ## Update requirements.lock within the ranges of pyproject.toml (torch keeps its pin)

@@ -25,8 +25,7 @@ A table stands between two comments. The first one says in YAML what the table s
 `shaping: [released, ...]` with `probabilities` and `advantage`, in place of all that, makes the
 table of the weights of advantage-aware shaping.
 
-An estimate in the text (`64.5 [59.9, 69.1]`) must be in the comparison.md of a snapshot from which
-the same file has a table.
+An estimate (`64.5 [59.9, 69.1]`) must be in a snapshot from which the same file has a table.
 """
 
 import argparse
@@ -256,12 +255,13 @@ def estimates(text: str) -> set[tuple[float, ...]]:
 
 
 def without_source(text: str, docs: Path) -> list[str]:
-    """Name the estimates in the text that are in none of the comparisons of its snapshots."""
+    """Name the estimates in the text that are in none of the pages of its snapshots."""
     specs = [read_spec(match[1]) for match in TABLE.finditer(text)]
     snapshots = {(docs / spec.source).parent for spec in specs if isinstance(spec, ResultsSpec)}
-    known = [estimates((path / "comparison.md").read_text("utf-8")) for path in snapshots]
-    strays = estimates(CODE.sub("", TABLE.sub("", text))).difference(*known)
-    named = " or ".join(sorted(f"docs/{path.name}/comparison.md" for path in snapshots))
+    pages = sorted(page for path in snapshots for page in path.glob("*.md"))
+    strays = estimates(CODE.sub("", TABLE.sub("", text)))
+    strays -= estimates("\n".join(page.read_text("utf-8") for page in pages))
+    named = " or ".join(f"docs/{page.relative_to(docs)}" for page in pages)
     return [
         f"{value:g} [{low:g}, {high:g}] is not in {named or 'a snapshot: no table here has one'}"
         for value, low, high in sorted(strays)

@@ -115,6 +115,8 @@ def test_the_line_and_the_page(tmp_path):
     assert '<a href="../steps-4/report/index.html">steps-4</a>' in page
     assert "a|b" in page and "Fitted lines" in page
     assert "+25.0 [" in page  # the gap at steps-2
+    written = (tmp_path / "tables/sweep.md").read_text()
+    assert "| steps-2 | 2 | 50.0 [" in written and "| steps-4 | a\\|b | 100.0 [" in written
     text = (tmp_path / "plots/sweep.svg").read_text()
     assert "asked minus zero-shot, points" in text and "dotted: gain = gap" in text
     (tmp_path / "plots/sweep.svg").unlink()

@@ -52,7 +52,8 @@ def stand_in(directory: Path, study: str, *optional: str) -> None:
             path.touch()
         else:
             path.mkdir(parents=True)
-    now = (directory / "results/data/config.json").stat().st_mtime + 10
+    configs = (directory / "results").rglob("config.json")
+    now = max(path.stat().st_mtime for path in configs) + 10
     for path in paths:
         os.utime(path, (now, now))
     assert planned(directory, "--configfile", study) == {}

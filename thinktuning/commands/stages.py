@@ -67,7 +67,7 @@ def add_stages(commands: "Subcommands") -> None:
         "Write what the points of a sweep show together: tables, figure and page.",
         config=CONFIG,
         results="directory of the sweep's results, with a directory per point",
-        tables="directory for sweep.csv and sweep_fit.csv",
+        tables="directory for sweep.csv, sweep.md and sweep_fit.csv",
         plots="directory for the SVG plot",
         output="the HTML file to write",
     )

@@ -1,14 +1,14 @@
 """Put a sweep together: `thinktuning sweep --config results/tables/config.json ...`.
 
 Reads the answers of all points, their trainings' costs and the provenance of their bases; needs no
-model. Writes sweep.csv (one row per point, method and task), sweep_fit.csv (the fitted lines), the
-figure and the page that links to the points' reports.
+model. Writes sweep.csv (one row per point, method and task), sweep_fit.csv (the fitted lines),
+sweep.md, the figure and the page that links to the points' reports.
 """
 
 from pathlib import Path
 
 from thinktuning.analysis.comparison import mean_figures
-from thinktuning.analysis.report.sweep_page import sweep_page
+from thinktuning.analysis.report.sweep_page import sweep_markdown, sweep_page
 from thinktuning.analysis.results import read_answers, read_cost, read_json, runs
 from thinktuning.analysis.sweep import Place, Row, fit_rows, fits, places, point_rows
 from thinktuning.analysis.sweep_figure import draw
@@ -42,6 +42,7 @@ def sweep(job: SweepJob, results: Path, tables_dir: Path, plots_dir: Path, outpu
     texts = {
         tables_dir / "sweep.csv": csv_text(rows, columns),
         tables_dir / "sweep_fit.csv": csv_text(fitted, list(fitted[0]) if fitted else ["task"]),
+        tables_dir / "sweep.md": sweep_markdown(job, rows, fitted),
         plots_dir / "sweep.svg": figure,
         output: sweep_page(job, rows, fitted, figure),
     }

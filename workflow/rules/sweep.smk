@@ -35,6 +35,12 @@ if STUDY.sweep:
                 caption="../report/sweep.rst",
             ),
             report(
+                "results/tables/sweep.md",
+                category="Sweep",
+                labels={"table": "sweep", "format": "Markdown"},
+                caption="../report/sweep.rst",
+            ),
+            report(
                 "results/plots/sweep.svg",
                 category="Sweep",
                 labels={"plot": "sweep"},

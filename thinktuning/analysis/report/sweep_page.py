@@ -1,4 +1,4 @@
-"""The page of a sweep: its points with links to their reports, the figure, lines and methods."""
+"""A sweep's tables for people: on its page, with links to the points' reports, and as Markdown."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from thinktuning.analysis.cells import interval_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.report.page import Table, render, svg_uri
+from thinktuning.analysis.tables import table
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.points import OF_BASE
 
@@ -23,20 +24,39 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
         lines: the rows of sweep_fit.csv.
         plot: the figure, as SVG.
     """
-    scopes = list(dict.fromkeys(row["task"] for row in rows))
-    headline, *others = sorted(scopes, key=lambda scope: scope != MEAN_OF_TASKS)
+    points, fits, headline, *others = all_tables(job, rows, lines)
     return render(
         "sweep.html",
         study=job.study,
         confidence=job.confidence,
-        points=points_table(job, [row for row in rows if row["task"] == headline]),
+        points=points,
         links={point: f"../{point}/report/index.html" for point in job.points},
         plot=svg_uri(plot.encode()),
         caption=CAPTION,
-        fits=fits_table(job, lines),
-        headline=methods_table(job, rows, headline),
-        per_task=[methods_table(job, rows, scope) for scope in others],
+        fits=fits,
+        headline=headline,
+        per_task=others,
     )
+
+
+def sweep_markdown(job: SweepJob, rows: Rows, lines: Rows) -> str:
+    """Return sweep.md, from the rows of sweep.csv and sweep_fit.csv."""
+    parts = [f"# Sweep `{job.study}`", f"{job.confidence:.0%} intervals in brackets."]
+    for data in all_tables(job, rows, lines):
+        if data.body:
+            parts += [f"## {data.title}", table(data.head, data.body)]
+    return "\n\n".join(parts) + "\n"
+
+
+def all_tables(job: SweepJob, rows: Rows, lines: Rows) -> list[Table]:
+    """Return the tables of points, of lines, and of the methods in each scope, the mean first."""
+    scopes = list(dict.fromkeys(row["task"] for row in rows))
+    headline, *others = sorted(scopes, key=lambda scope: scope != MEAN_OF_TASKS)
+    return [
+        points_table(job, [row for row in rows if row["task"] == headline]),
+        fits_table(job, lines),
+        *(methods_table(job, rows, scope) for scope in (headline, *others)),
+    ]
 
 
 def points_table(job: SweepJob, rows: Rows) -> Table:
