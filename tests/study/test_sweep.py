@@ -152,20 +152,20 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
         ),
         (
             {"points": {"other": {"tasks.sums.num_samples": 5}}},
-            "sweep.points: other: cannot change 'tasks.sums.num_samples'; a sweep changes keys of"
+            "sweep: points.other: cannot change 'tasks.sums.num_samples'; a sweep changes keys of"
             " data, model,",
         ),
         (
             {"points": {"other": {"methods.grpo.label": "G"}}},
-            "sweep.points: other: cannot change 'methods.grpo.label'; a sweep changes keys of",
+            "sweep: points.other: cannot change 'methods.grpo.label'; a sweep changes keys of",
         ),
         (
             {"points": {"other": {"model.": 1}}},
-            "sweep.points: other: cannot change 'model.'; a sweep changes keys of",
+            "sweep: points.other: cannot change 'model.'; a sweep changes keys of",
         ),
         (
             {"points": {"other": {"model": {}, "model.max_steps": 1}}},
-            "sweep.points: other: sets model and model.max_steps, one of which contains the other",
+            "sweep: points.other: sets model and model.max_steps, one of which contains the other",
         ),
         (
             {"points": {"tables": {}}},
@@ -184,6 +184,7 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
             {"axes": {"steps": {"key": "model.max_steps", "values": [1, 1]}}},
             "sweep: several points are called steps-1; list each value once, or name the values",
         ),
+        ({"axes": {"gap": STEPS}}, "sweep: axes.gap: figure.x: gap is a base's; rename the axis"),
         (
             {"axes": {"a": STEPS, "b": STEPS}},
             "sweep: axes a and b both set model.max_steps; merge them into one axis with points",

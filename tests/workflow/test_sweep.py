@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from snakemake_run import planned, snakemake, stand_in, write_study
+from snakemake_run import ROOT, planned, snakemake, stand_in, write_study
 
 BASES = {"axes": {"steps": {"key": "model.max_steps", "values": [250, 500]}}}
 RATES = {"rate": {"key": "training.learning_rate", "values": [3.0e-4, 1.0e-3]}}
@@ -102,6 +102,39 @@ def test_an_invalid_point_stops_the_workflow(tmp_path: Path, small: dict[str, An
     assert done.returncode != 0
     said = "sweep, point short: model.max_stepz: unknown key; did you mean `max_steps`?"
     assert said in done.stdout + done.stderr
+
+
+def test_without_a_sweep_commands_are_what_they_were(tmp_path: Path) -> None:
+    """Snakemake compares their text: another one would make all results of a study again."""
+    (tmp_path / "Snakefile").write_text(
+        f'include: "{ROOT}/Snakefile"\nfor rule in workflow.rules:\n'
+        '    print("rule", rule.name, rule.shellcmd)\n'
+    )
+    done = snakemake(tmp_path, "--snakefile", "Snakefile", "--dry-run")
+    found = dict(re.findall(r"^rule (\w+) (.*) > \{log\} 2>&1$", done.stdout, re.M))
+    command = "thinktuning {} --config {{input.config}} {}"
+    data = command.format("data", "--output results/data")
+    exemplars = command.format("exemplars", "--data results/data --output {output}")
+    assert (found["data"], found["exemplars"]) == (data, exemplars)
+    ends = {
+        "organism": command.format("model", "--data results/data --output {output}"),
+        "model": command.format("model", "--data results/data --output {output}"),
+        "train": " --output results/runs/{wildcards.method}/seed{wildcards.seed}",
+        "compare": command.format(
+            "compare", "--results results --tables results/tables --plots results/plots"
+        ),
+        "report": command.format("report", "--results results --output {output}"),
+    }
+    assert [name for name, end in ends.items() if not found[name].endswith(end)] == []
+    assert "sweep" not in found
+
+
+def test_a_seed_that_the_study_does_not_name(tmp_path: Path, swept: dict[str, Any]) -> None:
+    """It may be asked for, and is at the point itself, with the base that the points share."""
+    target = f"results/{OTHER}/eval/grpo/seed9/chain_sum/results.json"
+    found = planned(tmp_path, target, "--configfile", write_study(tmp_path, swept))
+    once = {"data": 1, "organism": 1, "train": 1, "evaluate": 1}
+    assert heavy(found) == once
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from thinktuning.analysis.line import Line, Points, fit_line
 from thinktuning.analysis.variance import Scores, mean_of_tasks
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import SweepJob
-from thinktuning.study.sweep import is_number
+from thinktuning.study.sweep import OF_BASE, is_number
 
 AnswersOf = Mapping[tuple[str, str], Answers]  # (method, task)
 Row = dict[str, Any]
@@ -153,7 +153,7 @@ def abscissa(
 ) -> tuple[Estimate, dict[str, int]]:
     """Return the figure's x, and the methods whose answers it adds (1) and subtracts (-1)."""
     assert job.x
-    if job.x in ("gap", "asked", "plain"):
+    if job.x in OF_BASE:
         assert job.gap
         signs = {"asked": {job.gap.asked: 1}, "plain": {job.gap.plain: 1}}.get(job.x)
         signs = signs or {job.gap.asked: 1, job.gap.plain: -1}

@@ -10,7 +10,7 @@ from thinktuning.analysis.intervals import Estimate
 from thinktuning.analysis.line import Array, Line
 from thinktuning.analysis.sweep import Fits, Place
 from thinktuning.study.jobs import SweepJob
-from thinktuning.study.points import OF_BASE
+from thinktuning.study.sweep import OF_BASE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,13 +8,12 @@ from pydantic import ValidationError
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.merging import merge
-from thinktuning.study.sweep import GapConfig, Point, SweepConfig, nested
+from thinktuning.study.sweep import OF_BASE, GapConfig, Point, SweepConfig, nested
 
 if TYPE_CHECKING:
     from thinktuning.study.study import Study
 
 GAP = GapConfig(asked="zero_shot_reflect", plain="zero_shot")  # if the study has both, untrained
-OF_BASE = ("gap", "asked", "plain")  # what a figure's x may be if the study has a gap
 
 
 def points_of(study: "Study", sweep: SweepConfig) -> dict[str, "Study"]:

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from thinktuning.io.section import Name, Section
 
@@ -34,6 +34,7 @@ OF_METHOD = ("prompt", "training", "algorithm", "teacher")
 KEYS = f"a sweep changes keys of {', '.join(SECTIONS)}, and methods.NAME.SECTION.KEY"
 # The directories of results, of a sweep and of a study without one.
 RESERVED = ("benchmarks", "data", "eval", "logs", "models", "plots", "report", "runs", "tables")
+OF_BASE = ("gap", "asked", "plain")  # what a figure's x may be if the study has a gap
 LONGEST = 120  # characters of a point's name, which is also that of a directory
 
 PointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -67,9 +68,8 @@ class AxisConfig(Section):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> Self:
-        if bool(self.points) == bool(self.key or self.values) or bool(self.key) != bool(
-            self.values
-        ):
+        given = [bool(each) for each in (self.key, self.values, self.points)]
+        if given not in ([True, True, False], [False, False, True]):
             raise ValueError(
                 "an axis has either a key and its values, e.g. {key: model.max_steps, values:"
                 " [250, 500]}, or points: {NAME: {KEY: VALUE, ...}, ...}"
@@ -120,28 +120,13 @@ class SweepConfig(Section):
     gap: GapConfig | None = None
     figure: SweepFigureConfig = SweepFigureConfig()
 
-    @field_validator("axes", "points", mode="after")
-    @classmethod
-    def _may_change(cls, found: dict[str, Any]) -> dict[str, Any]:
-        for name, each in found.items():
-            for settings in [s for *_, s in each.named()] if hasattr(each, "named") else [each]:
-                check_keys(name, settings)
-        return found
-
     @model_validator(mode="after")
     def _points(self) -> Self:
         if bool(self.axes) == bool(self.points):
             raise ValueError("needs either axes, whose product is swept, or points; give one")
-        owner: dict[str, str] = {}
-        for axis, each in self.axes.items():
-            for key in dict.fromkeys(key for *_, settings in each.named() for key in settings):
-                for other, first in owner.items():
-                    if first != axis and overlap(key, other):
-                        raise ValueError(
-                            f"axes {first} and {axis} both set {min(key, other, key=len)}; merge"
-                            " them into one axis with points"
-                        )
-                owner.setdefault(key, axis)
+        for name, settings in self.points.items():
+            check_keys(f"points.{name}", settings)
+        self._check_axes()
         names = [point.name for point in self.all_points()]
         for name in names:
             if name in RESERVED:
@@ -159,6 +144,23 @@ class SweepConfig(Section):
                 " the values: {NAME: VALUE}"
             )
         return self
+
+    def _check_axes(self) -> None:
+        """Refuse axes that set the same key, and names that `figure.x` gives to a base."""
+        owner: dict[str, str] = {}
+        for axis, each in self.axes.items():
+            if axis in OF_BASE:
+                raise ValueError(f"axes.{axis}: figure.x: {axis} is a base's; rename the axis")
+            for *_, settings in each.named():
+                check_keys(f"axes.{axis}", settings)
+                for key in settings:
+                    for other, first in owner.items():
+                        if first != axis and overlap(key, other):
+                            raise ValueError(
+                                f"axes {first} and {axis} both set {min(key, other, key=len)};"
+                                " merge them into one axis with points"
+                            )
+                    owner.setdefault(key, axis)
 
     def all_points(self) -> list[Point]:
         """Return the points; of a product, the last axis changes fastest."""

@@ -97,7 +97,7 @@ def maker(wildcards, directory):
     A point that shares the job may ask for them only where they are.
     """
     point = wildcards.get("point", "")
-    if (home := HOMES[point][directory]) != point:
+    if (home := HOMES[point].get(directory, point)) != point:
         raise WorkflowError(
             f"results/{point}/{directory}: several points share this job; its results are at the"
             f" first of them: ask for results/{home}/{directory}"
@@ -106,8 +106,12 @@ def maker(wildcards, directory):
 
 
 def made(wildcards, directory):
-    """Return a directory of results, at the point that has it."""
-    return place(HOMES[wildcards.get("point", "")][directory], directory)
+    """Return a directory of results, at the point that has it.
+
+    Results of a seed that the study does not name are at the point itself.
+    """
+    point = wildcards.get("point", "")
+    return place(HOMES[point].get(directory, point), directory)
 
 
 def of_data(wildcards, *files):

@@ -8,7 +8,7 @@ from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.report.page import Table, render, svg_uri
 from thinktuning.analysis.tables import table
 from thinktuning.study.jobs import SweepJob
-from thinktuning.study.points import OF_BASE
+from thinktuning.study.sweep import OF_BASE
 
 Rows = Sequence[dict[str, Any]]
 BASE = ("plain", "asked", "gap")
