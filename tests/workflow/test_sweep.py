@@ -108,10 +108,11 @@ def test_without_a_sweep_commands_are_what_they_were(tmp_path: Path) -> None:
     """Snakemake compares their text: another one would make all results of a study again."""
     (tmp_path / "Snakefile").write_text(
         f'include: "{ROOT}/Snakefile"\nfor rule in workflow.rules:\n'
-        '    print("rule", rule.name, rule.shellcmd)\n'
+        '    print("text of", rule.name, rule.shellcmd)\n'
     )
-    done = snakemake(tmp_path, "--snakefile", "Snakefile", "--dry-run")
-    found = dict(re.findall(r"^rule (\w+) (.*) > \{log\} 2>&1$", done.stdout, re.M))
+    study = str(ROOT / "config.yaml")
+    done = snakemake(tmp_path, "--snakefile", "Snakefile", "--dry-run", "--configfile", study)
+    found = dict(re.findall(r"^text of (\w+) (.*) > \{log\} 2>&1$", done.stdout, re.M))
     command = "thinktuning {} --config {{input.config}} {}"
     data = command.format("data", "--output results/data")
     exemplars = command.format("exemplars", "--data results/data --output {output}")
