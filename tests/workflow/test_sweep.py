@@ -141,6 +141,7 @@ def test_a_seed_that_the_study_does_not_name(tmp_path: Path, swept: dict[str, An
 @pytest.mark.slow
 def test_whole_sweep(tmp_path: Path, swept: dict[str, Any]) -> None:
     """Two tiny bases, two rates: tables, figure and page; then moved elsewhere and finished."""
+    swept["seeds"] = [0]
     swept["data"]["train"]["size"] = 100
     swept["tasks"]["chain_sum"]["data"]["size"] = 8
     swept["tasks"]["chain_sum"]["num_samples"] = 2
