@@ -2,7 +2,8 @@
 
 import copy
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,15 +144,28 @@ class SelfTeacher(LocalTeacher):
 
     def generate(self, chats: list[Chat]) -> list[str | None]:
         """Answer each chat with the initial weights; see `LocalTeacher.generate`."""
-        if not self.initial:
+        with self.with_initial_weights():
             return super().generate(chats)
+
+    @contextmanager
+    def with_initial_weights(self) -> Iterator[Any]:
+        """Yield the model, which has the initial weights within the context.
+
+        Raises:
+            RuntimeError: the teacher was closed.
+        """
+        if self.model is None:
+            raise RuntimeError("the teacher was closed")
+        if not self.initial:
+            yield self.model
+            return
         training = self.model.training
         weights = trainable(self.model)
         trained = {name: weight.detach().clone() for name, weight in weights.items()}
         try:
             put(weights, self.initial)
             self.model.eval()
-            return super().generate(chats)
+            yield self.model
         finally:
             put(weights, trained)
             self.model.train(training)
