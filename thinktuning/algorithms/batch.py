@@ -19,17 +19,19 @@ class Lesson:
 
     `start` is the position of its first token in the spliced completion; `kept` is false if the
     feedback is not in the completion: `algorithm.keep` does not keep it, or it has no tokens.
+    `asked` is false for a lesson that needs no reply (`sdpo` with `context: prompt`).
     """
 
     reply: str | None
     feedback: Feedback | None
     start: int = 0
     kept: bool = True
+    asked: bool = True
 
     @property
     def taught(self) -> bool:
-        """Whether the feedback is part of the completion."""
-        return self.feedback is not None and self.kept
+        """Whether the rollout is trained on with what the lesson says."""
+        return self.kept and (self.feedback is not None or not self.asked)
 
 
 def is_kept(reward: float, keep: Keep) -> bool:
@@ -94,7 +96,7 @@ class RolloutBatch:
 
     @property
     def taught(self) -> dict[int, Lesson]:
-        """Return the lessons whose feedback is in the completion."""
+        """Return the lessons with which their rollouts are trained on."""
         return {i: lesson for i, lesson in self.lessons.items() if lesson.taught}
 
     @property
@@ -137,7 +139,7 @@ class RolloutBatch:
                 advantage=advantages[i],
                 student_length=len(self.student_ids[i]),
                 completion_length=len(self.completion_ids[i]),
-                asked=i in self.lessons,
+                asked=i in self.lessons and lesson.asked,
                 parsed=lesson.feedback is not None,
                 taught=lesson.taught,
                 teacher_reply=lesson.reply,

@@ -6,7 +6,7 @@ This is shared by ThinkTuning and its SFT control. `selection` decides which rol
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import PositiveInt
 
@@ -31,12 +31,16 @@ class GuidedConfig(AlgorithmConfig):
     these replies are few beside those that could be used before; null: it never does.
     """
 
-    uses_teacher: ClassVar[bool] = True
     select: Selection = "random"
     keep: Keep = "all"
     schedule: ScheduleConfig = ScheduleConfig()
     mask: Mask = "trajectory"
     max_untaught_batches: PositiveInt | None = 5
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher gives feedback."""
+        return True
 
     def guidance_rate(self, t: int, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
@@ -61,7 +65,7 @@ class Guided(Algorithm[G], Generic[G]):
         batch.student_rewards = batch.grade(batch.student_ids)
         started = time.perf_counter()
         chosen = select_rollouts(
-            [ended(ids, batch.eos_token_ids) for ids in batch.student_ids],
+            self.eligible(batch),
             batch.num_generations,
             rate,
             self.config.select,
@@ -70,12 +74,20 @@ class Guided(Algorithm[G], Generic[G]):
             first_group=batch.first_group,
             correct=[reward > 0 for reward in batch.student_rewards],
         )
+        self.teach(batch, chosen)
+        batch.metrics["time_teacher"] = time.perf_counter() - started
+
+    def eligible(self, batch: RolloutBatch) -> list[bool]:
+        """Return (P * G,): the rollouts that may be chosen, those that ended by themselves."""
+        return [ended(ids, batch.eos_token_ids) for ids in batch.student_ids]
+
+    def teach(self, batch: RolloutBatch, chosen: list[int]) -> None:
+        """Ask the teacher about the chosen rollouts and splice its feedback on."""
         for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
             lesson = batch.lessons[i] = Lesson(reply, parse_feedback(reply))
             if lesson.feedback:
                 self.splice(batch, i, lesson)
         self.settle(batch)
-        batch.metrics["time_teacher"] = time.perf_counter() - started
 
     def splice(self, batch: RolloutBatch, i: int, lesson: Lesson) -> None:
         """Splice feedback onto rollout i, if its tokens decode to exactly the two texts."""
