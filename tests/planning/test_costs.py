@@ -5,13 +5,15 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+from edited_study import edited
 from planned_study import LLAMA_3B_PARAMETERS, write_llama_3b
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from thinktuning.io.errors import StudyError
 from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
-from thinktuning.planning.costs import GPUS, Size, activations, model_size
+from thinktuning.planning.costs import GPUS, Size, activations, model_size, num_frozen
 from thinktuning.planning.work import decode_seconds
+from thinktuning.study.reading import parse_study
 
 
 def test_a_models_size_comes_from_its_configuration(tmp_path):
@@ -67,6 +69,30 @@ def test_activations_are_what_a_layer_saves(bf16):
 
     expected = activations(size, ids.numel(), checkpointing=False, bf16=bf16)
     assert saved(2) - saved(1) == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "backend", "expected"),
+    [
+        ({"type": "grpo"}, "self", 0),
+        ({"type": "sft"}, "self", 1),
+        ({"type": "sft"}, "openai", 0),
+        ({"type": "dpo"}, "self", 1),  # the self teacher is the base
+        ({"type": "dpo"}, "openai", 1),
+        ({"type": "dpo"}, "model", 2),
+        ({"type": "sdpo", "context": "prompt"}, "openai", 1),
+        ({"type": "sdpo", "context": "feedback"}, "model", 2),
+    ],
+)
+def test_frozen_models_are_counted_once(algorithm, backend, expected):
+    sections = {
+        "self": {},
+        "model": {"model": {"source": "path", "path": "x"}},
+        "openai": {"openai": {"base_url": "http://x", "model": "m"}},
+    }
+    teacher = {"backend": backend} | sections[backend]
+    study = edited("methods.thinktuning", {"algorithm": algorithm, "teacher": teacher})
+    assert num_frozen(parse_study(study, "test").train_job("thinktuning", 0)) == expected
 
 
 def test_the_time_of_generation():

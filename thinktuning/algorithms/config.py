@@ -21,8 +21,15 @@ Mask = Literal["trajectory", "teacher"]
 class AlgorithmConfig(Section):
     """The base class of every algorithm's section; `type` selects the algorithm."""
 
-    uses_teacher: ClassVar[bool] = False
+    scores_texts: ClassVar[bool] = False
+    """Whether the loss scores further texts (`scoring`), which takes a frozen copy of the base."""
+
     type: str
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a teacher gives feedback; a subclass may set it as a class variable."""
+        return False
 
     def guidance_rate(self, t: int, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""

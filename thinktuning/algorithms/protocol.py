@@ -8,6 +8,9 @@ it needs. The trainer calls them in this order and knows no algorithm by name:
     shape        in the loss, once log pi is known: replace inputs of TRL's surrogate
     loss         in the loss: replace TRL's surrogate by another loss
 
+A `loss` that needs the probabilities of further texts, under the policy or the frozen base, gets
+them from `scorer` (see `scoring`), and says with `reads` which completions TRL need not compute.
+
 docs/extending.md shows how to add one, step by step.
 
 Shapes: B completions of a (micro-)batch, T tokens.
@@ -19,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from thinktuning.algorithms.batch import RolloutBatch
 from thinktuning.algorithms.config import AlgorithmConfig
 from thinktuning.algorithms.options import check_options
+from thinktuning.algorithms.scoring import Scorer
 from thinktuning.teachers.prompts import TeacherPrompt
 from thinktuning.teachers.protocol import Teacher
 
@@ -42,6 +46,9 @@ class Algorithm(Generic[C]):
 
     refused: ClassVar[Mapping[str, str]] = {}
     """Further TRL options that this algorithm cannot honor, each with the reason."""
+
+    scorer: Scorer
+    """Scores further texts; the trainer sets it if `config.scores_texts`."""
 
     def __init__(
         self, config: C, teacher: Teacher | None = None, prompt: TeacherPrompt | None = None
@@ -122,5 +129,17 @@ class Algorithm(Generic[C]):
         Returns:
             A scalar, averaged over the micro-batch; the trainer divides it by the accumulation
             steps.
+        """
+        return None
+
+    def reads(self, inputs: Mapping[str, "Tensor"]) -> "Tensor | None":
+        """Return (B,), bool: the completions whose log pi `loss` reads; None: all of them.
+
+        Others need not be computed; their log pi is then not that of the policy. The graph of
+        `logps` always reaches the model, so a loss that reads none adds `0 * logps.sum()`:
+        distributed training waits for a gradient of every weight.
+
+        Args:
+            inputs: TRL's micro-batch, with what `loss_inputs` added.
         """
         return None

@@ -165,14 +165,15 @@ def model_config(model: Model) -> Any:
 def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tuple[float, float]:
     """Return the bytes of a process's state and of its working memory.
 
-    The state is weights, gradients and optimizer over `shards` processes, and a local teacher, in
-    the dtype in which its model is stored. The working memory is activations and logits, or the
+    The state is weights, gradients and optimizer over `shards` processes, and a local teacher and
+    the frozen base whose probabilities a loss has, in the dtype in which they are stored; the
+    `self` teacher is the frozen base. The working memory is activations and logits, or the
     student's or teacher's KV cache if larger.
     """
     training, n = job.training, size.parameters
     state = 4 * n if training.lora else 16 * n / shards
-    if job.algorithm.uses_teacher and job.teacher.backend != "openai" and not training.lora:
-        state += size.stored_bytes * n
+    if not training.lora:
+        state += num_frozen(job) * size.stored_bytes * n
     state += 2 * n / shards if training.bf16 else 0
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
@@ -188,6 +189,17 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
         colocated = training.vllm.mode == "colocate" and not training.vllm.enable_sleep_mode
         return state + (2 * n if colocated else 0), working
     return state, max(working, training.generation_batch_size * length * cached)
+
+
+def num_frozen(job: TrainJob) -> int:
+    """Count the models beside the policy: a local teacher, and the base if the loss has its part.
+
+    The `self` teacher is the base; TRL's reference model (`beta` > 0) is not counted.
+    """
+    backend = job.teacher.backend if job.algorithm.uses_teacher else None
+    models = {"self": "base", "model": "teacher"}
+    found = {models[backend]} if backend in models else set()
+    return len(found | ({"base"} if job.algorithm.scores_texts else set()))
 
 
 def teacher_prompt_length(teacher: TeacherConfig) -> int:

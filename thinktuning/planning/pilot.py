@@ -85,6 +85,8 @@ def num_rollouts(job: TrainJob) -> int:
 
 def num_asked(job: TrainJob) -> int:
     """Return the teacher requests of a whole training if every rollout is eligible."""
+    if not job.algorithm.uses_teacher:
+        return 0
     training, total = job.training, job.training.num_rollout_batches
     groups = training.generation_batch_size // training.num_generations
     rates = (job.algorithm.guidance_rate(t, total) for t in range(total))

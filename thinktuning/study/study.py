@@ -106,6 +106,12 @@ class Study(Section):
                     f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
                     f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
                 )
+            if job.algorithm.scores_texts and job.train and train.is_sharded:
+                raise ValueError(
+                    f"method {name} has algorithm {job.algorithm.type}, which scores texts of its"
+                    " own, and their number differs between processes, but resources.train"
+                    f".distributed is {train.distributed}; use ddp"
+                )
         if self.sweep:
             self._points = points_of(self, self.sweep)
         return self

@@ -1,9 +1,10 @@
 """Work that cannot change a gradient, left out of the update of `trl.GRPOTrainer`.
 
-- A completion with advantage 0 (its group's rewards are equal) or without a token has neither
-  forward nor backward. The sums are divided by the same numbers: masks and counts stay. The metric
-  `entropy` is that of the completions that are computed; it is missing where there are none. With
-  vLLM at least one is computed, since its log-probabilities are compared with the trainer's.
+- A completion with advantage 0 (its group's rewards are equal), without a token, or that a loss of
+  the algorithm's own does not read (`Algorithm.reads`) has neither forward nor backward. The sums
+  are divided by the same numbers: masks and counts stay. The metric `entropy` is that of the
+  completions that are computed; it is missing where there are none. With vLLM at least one is
+  computed, since its log-probabilities are compared with the trainer's.
 - Old log-probabilities are those of the weights that sampled. In the first optimizer step after
   sampling these are the current weights, whose log-probabilities TRL takes if a batch has no old
   ones. The others are computed right before that step. With `num_iterations` > 1, what the first
@@ -126,11 +127,14 @@ class SparingTrainer(UnpaddedTrainer):
 
     def _with_effect(self, batch: Batch) -> Tensor | None:
         """Return (B,), which completions can change the gradient; None if all must be computed."""
-        if self.beta != 0.0 or not self._separable(PROPORTIONAL):
-            return None
-        advantages = batch["advantages"].view(len(batch["completion_mask"]), -1)
         trained = _loss_mask(batch).any(1)
-        found = advantages.ne(0).any(1) & trained
+        found = self.algorithm.reads(batch)
+        if found is None:
+            if self.beta != 0.0 or not self._separable(PROPORTIONAL):
+                return None
+            advantages = batch["advantages"].view(len(batch["completion_mask"]), -1)
+            found = advantages.ne(0).any(1)
+        found = found & trained
         if "sampling_per_token_logps" in batch and not found.any():
             found[trained.nonzero()[:1]] = True
         return found

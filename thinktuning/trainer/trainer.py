@@ -1,6 +1,6 @@
 """ThinkTuningTrainer: `trl.GRPOTrainer` with the hooks of an algorithm.
 
-Eight short methods are overridden and none is copied:
+Nine short methods are overridden and none is copied:
 
 - `_generate_single_turn`: the algorithm's `augment` changes what was sampled. TRL then decodes,
   rewards and measures the changed completions.
@@ -13,6 +13,7 @@ Eight short methods are overridden and none is copied:
 - `training_step`: checks that our `_compute_loss` ran.
 - `_get_train_sampler`: on request, seeds each epoch's order separately.
 - `_run_epoch`: takes no step after the last one, when resuming from a checkpoint of that.
+- `log`: adds the number of tokens that an algorithm's loss has scored (`scoring`).
 
 A run is the algorithm in its configuration only if the hooks run. Training therefore stops if a TRL
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
@@ -47,6 +48,7 @@ from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.sampling import differences, refuse_other_weights
+from thinktuning.trainer.scoring import TextScorer
 from thinktuning.trainer.sparing import SparingTrainer
 
 ELSEWHERE = (
@@ -90,6 +92,9 @@ class ThinkTuningTrainer(SparingTrainer):
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
+        self._scorer = TextScorer(self) if algorithm.config.scores_texts else None
+        if self._scorer:
+            algorithm.scorer = self._scorer
         self.rollouts: list[Rollout] = []
         self._loss_inputs: LossInputs | None = None
         self._sampled_at = -1  # the optimizer step whose weights sampled the rollouts
@@ -269,6 +274,12 @@ class ThinkTuningTrainer(SparingTrainer):
         started = time.perf_counter()
         yield
         self._metric(name, time.perf_counter() - started)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log as TRL does, with the tokens scored since the last time."""
+        if self._scorer and "loss" in logs:
+            self._metric("extra_scored_tokens", self._scorer.take_count())
+        super().log(logs, *args, **kwargs)
 
     def _metric(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
