@@ -24,6 +24,8 @@ _HOMES = {
     "ThinkTuningAlgorithmConfig": "algorithms.thinktuning",
     "GRPOAlgorithmConfig": "algorithms.grpo",
     "SFTAlgorithmConfig": "algorithms.sft",
+    "DPOAlgorithmConfig": "algorithms.dpo",
+    "SDPOAlgorithmConfig": "algorithms.sdpo",
 }
 __all__ = list(_HOMES)
 

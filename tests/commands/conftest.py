@@ -5,6 +5,7 @@ import yaml
 from openai_server import Server, solve
 
 from thinktuning.io.files import write_jsonl
+from thinktuning.study.merging import merge
 from thinktuning.study.reading import parse_study
 
 
@@ -33,7 +34,7 @@ def training(likely_eos, tmp_path, request):
     def resolve(teacher=None, algorithm=None, **overrides):
         changed = study | {"training": study["training"] | overrides}
         changed["teacher"] = study["teacher"] | (teacher or {})
-        changed["algorithm"] = study["algorithm"] | (algorithm or {})
+        changed["algorithm"] = merge(study["algorithm"], algorithm or {})
         return parse_study(changed, "test").train_job("thinktuning", 0)
 
     return resolve, likely_eos, data

@@ -162,17 +162,25 @@ BY_TIME = {"save_steps": None, "save_minutes": 1e-6}
 
 
 @pytest.mark.parametrize(
-    ("saving", "interrupted_at", "checkpoint"), [({}, 4, 4), ({}, 9, 8), (BY_TIME, 7, 6)]
+    ("algorithm", "saving", "interrupted_at", "checkpoint"),
+    [
+        ({}, {}, 4, 4),
+        ({}, {}, 9, 8),
+        ({}, BY_TIME, 7, 6),
+        ({"type": "dpo"}, {}, 4, 4),
+        ({"type": "sdpo"}, {}, 4, 4),
+        ({"type": "sdpo", "context": "feedback"}, {}, 4, 4),
+    ],
 )
 def test_an_interrupted_run_reproduces_the_uninterrupted_one(
-    training, tmp_path, monkeypatch, tutor, saving, interrupted_at, checkpoint
+    training, tmp_path, monkeypatch, tutor, algorithm, saving, interrupted_at, checkpoint
 ):
     from transformers import TrainerCallback
 
     import thinktuning.commands.train as stage
 
     resolve, model, data = training
-    job = resolve(teacher=tutor[0], **saving)
+    job = resolve(teacher=tutor[0], algorithm=algorithm, **saving)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train(job, model, data, whole)
     assert changed_weights(model, whole)

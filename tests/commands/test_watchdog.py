@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
+from thinktuning.algorithms.sdpo import SDPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFT, SFTAlgorithmConfig
 from thinktuning.algorithms.thinktuning import ThinkTuning, ThinkTuningAlgorithmConfig
 from thinktuning.commands.train import train
@@ -187,6 +188,17 @@ def test_a_loss_without_advantages_is_judged_by_its_gradient():
     assert sft.without_signal(row(1, **equal, **flat)) == "loss and gradient are 0"
     assert sft.without_signal(row(1, **equal, **flat, guidance_rate=0.0)) is None  # by design
     assert guided(ThinkTuningAlgorithmConfig()).without_signal(row(1, **flat))
+
+
+def test_distillation_without_a_teacher_is_judged_like_one_with_a_schedule():
+    """`num_taught` counts the rollouts that are distilled, and nobody is asked."""
+    distilled = {"num_asked": 0, "num_taught": 4, "guidance_rate": 0.5}
+    watchdog = Watchdog(SDPOAlgorithmConfig().build(None, None))
+    assert not watchdog.watch(row(1, **distilled))
+    flat = {"loss": 0.0, "grad_norm": 0.0}
+    assert watchdog.without_signal(row(2, **distilled | flat)) == "loss and gradient are 0"
+    assert watchdog.without_signal(row(2, **distilled | flat | {"guidance_rate": 0.0})) is None
+    assert watchdog.summary() == []
 
 
 def test_metrics_of_an_earlier_version_are_no_fault():

@@ -28,7 +28,17 @@ from thinktuning.study.reading import load_study, parse_study
         ),
         ("algorithm.type", "grop", "algorithm.type: should be one of 'grpo', 'thinktuning', 'sft'"),
         ("algorithm", {"mask": "teacher"}, "algorithm.type: is required and missing"),
-        ("methods.grpo.algorithm", {"type": "dpo"}, "methods.grpo.algorithm.type: should be one"),
+        ("methods.grpo.algorithm", {"type": "ppo"}, "methods.grpo.algorithm.type: should be one"),
+        (
+            "methods.thinktuning.algorithm",
+            {"type": "sdpo", "template": "Check it."},
+            "methods.thinktuning.algorithm: template lacks {question}, which context: prompt needs",
+        ),
+        (
+            "methods.thinktuning.algorithm",
+            {"type": "dpo", "keep": "wrong"},
+            "methods.thinktuning.algorithm.keep: a pair's spliced text is right, so there would",
+        ),
         ("prompt", "Think.", "prompt: Input should be a valid dictionary"),
         ("methods.grpo.training", None, "methods.grpo.training: Input should be a valid dictionar"),
         (
@@ -154,6 +164,16 @@ def test_lora_with_a_sharded_model_is_refused():
     study["resources"]["train"]["nodes"] = 2
     with pytest.raises(StudyError, match=r"use ddp"):
         parse_study(study, "test")
+
+
+@pytest.mark.parametrize("kind", ["dpo", "sdpo"])
+def test_an_algorithm_that_scores_texts_with_a_sharded_model_is_refused(kind):
+    study = edited("methods.thinktuning.algorithm", {"type": kind})
+    study["resources"]["train"] |= {"gpu": 2, "distributed": "fsdp2"}
+    with pytest.raises(StudyError, match=rf"method thinktuning has algorithm {kind}, .* use ddp"):
+        parse_study(study, "test")
+    study["resources"]["train"]["distributed"] = "ddp"
+    assert parse_study(study, "test")
 
 
 @pytest.mark.parametrize("kind", ["letter", "yes_no"])

@@ -7,11 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from thinktuning.algorithms.dpo import DPOAlgorithmConfig
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
+from thinktuning.algorithms.sdpo import SDPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFTAlgorithmConfig
 from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
 
 AnyAlgorithmConfig = Annotated[
-    GRPOAlgorithmConfig | ThinkTuningAlgorithmConfig | SFTAlgorithmConfig,
+    GRPOAlgorithmConfig
+    | ThinkTuningAlgorithmConfig
+    | SFTAlgorithmConfig
+    | DPOAlgorithmConfig
+    | SDPOAlgorithmConfig,
     Field(discriminator="type"),
 ]
