@@ -20,7 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOTrainer
 
 from thinktuning import (
+    DPOAlgorithmConfig,
     ScheduleConfig,
+    SDPOAlgorithmConfig,
     SelfTeacher,
     ThinkTuningAlgorithmConfig,
     ThinkTuningConfig,
@@ -29,6 +31,7 @@ from thinktuning import (
 from thinktuning.algorithms.feedback import Feedback
 from thinktuning.commands.train import keep_loss_in_float32
 
+ALGORITHMS = {"dpo": DPOAlgorithmConfig, "sdpo": SDPOAlgorithmConfig}
 TUTOR = "system: You are a tutor.\nuser: '{question} / {response}'\n"
 
 
@@ -71,6 +74,8 @@ def main():
         from peft import LoraConfig
 
         peft_config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    schedule = ScheduleConfig(kind="constant", init=0.5, min=0.0, cutoff=None)
+    algorithm = ALGORITHMS.get(tuning, ThinkTuningAlgorithmConfig)(schedule=schedule)
     tokenizer = AutoTokenizer.from_pretrained(directory)
     questions = [f"What is {i}+{i}?" for i in range(16)]
     trainer = ThinkTuningTrainer(
@@ -92,9 +97,7 @@ def main():
             learning_rate=1e-3,
             seed=3,
             loss_type=loss_type,
-            algorithm=ThinkTuningAlgorithmConfig(
-                schedule=ScheduleConfig(kind="constant", init=0.5, min=0.0, cutoff=None)
-            ),
+            algorithm=algorithm,
             teacher_prompt=str(tutor),
         ),
         train_dataset=Dataset.from_list(
@@ -102,7 +105,7 @@ def main():
         ),
         processing_class=tokenizer,
         reward_funcs=vowel_share,
-        teacher=Tutor(max_completion_length=4),
+        teacher=Tutor(max_completion_length=4) if algorithm.uses_teacher else None,
         peft_config=peft_config,
     )
     keep_loss_in_float32(trainer)

@@ -59,6 +59,7 @@ def start(*arguments, cwd):
     [
         ("ddp", "dapo", "full"),
         ("ddp", "grpo", "lora"),
+        ("ddp", "dapo", "sdpo"),
         ("fsdp2", "dapo", "full"),
         pytest.param("zero3", "dapo", "full", marks=ZERO3),
     ],
@@ -88,6 +89,17 @@ def test_two_processes_equal_one(trained, distributed, loss_type, tuning):
         torch.testing.assert_close(
             torch.tensor(two["weights"][name]), torch.tensor(weight), atol=1e-5, rtol=1e-4
         )
+
+
+@pytest.mark.slow
+def test_processes_may_have_different_numbers_of_pairs(trained):
+    """Also none; each has the mean over its own pairs, so that only the texts are the same."""
+    one, two = trained("", 1, "dapo", "dpo"), trained("ddp", 2, "dapo", "dpo")
+    counts = [[row["extra_scored_tokens"] for row in run["log"]] for run in (one, two)]
+    assert counts[0] == counts[1] and any(counts[0])
+    pairs = [r["student_reward"] == 0 < r["reward"] and r["taught"] for r in two["rollouts"]]
+    assert sum(pairs[:8]) != sum(pairs[8:])
+    assert all(row["loss"] > 0 or not row["extra_scored_tokens"] for row in two["log"])
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_the_numbers_of_batches_steps_and_seeds():
     assert labels.items() <= study.compare_job().methods.items()
 
 
-@pytest.mark.parametrize("name", ["controls", "ablations"])
+@pytest.mark.parametrize("name", ["controls", "ablations", "distillation"])
 def test_studies_in_the_default_studys_directory_reuse_its_runs(name):
     """A job that both studies have resolves to the same config, so its results are reused."""
     default, other = (load_study(path) for path in (ROOT / "config.yaml", STUDY_OF[name]))
