@@ -16,6 +16,7 @@ SIZE = Size(1000, 2, 10, 20, 10, 100)
 SMALL = {"max_steps": 4, "per_device_train_batch_size": 2, "steps_per_generation": 4}
 SMALL |= {"num_generations": 4, "save_steps": None}
 GUIDED = {"schedule": {"kind": "constant", "init": 0.5, "min": 0.0, "cutoff": None}}
+METHODS = ("thinktuning", "sdpo")
 SHORT = Lengths(student=10, teacher=6, asked=0.25)  # of eight rollouts two are taught
 
 
@@ -32,6 +33,14 @@ def test_tokens_and_flop_by_hand():
     # 6 forward and backward, and 2 in three of four optimizer steps
     assert found.update_flop == pytest.approx(found.update_tokens * 1000 * (6 + 2 * 3 / 4))
     assert found.generate_flop == 2 * 1000 * (80 + 12 + found.read_tokens)
+
+
+def test_what_the_base_scores_costs_a_forward_pass():
+    study = default_study(
+        training=SMALL, methods={"sdpo": {"algorithm": {"type": "sdpo"} | GUIDED}}
+    )
+    plain, scored = (training_work(study.train_job(m, 0), SIZE, SHORT, 1) for m in METHODS)
+    assert scored.update_flop == plain.update_flop + 2 * 1000 * plain.update_tokens
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ teacher generates a token. `context: feedback` shows it the teacher's feedback o
 
 What reaches a student that ends too early is the last position, its EOS: there the base that was
 asked to check goes on, and the KL over the whole vocabulary moves probability from EOS to the token
-that it goes on with. This takes the forward KL. The reverse KL weights each token by pi, which is
-near 0 for all but EOS, and its gradient vanishes with it; for the same reason it is not enough to
-score the sampled token alone. Once the student goes on, its check is its own text, and each token
-of it is distilled: the base that reads the same check says how it continues, and when it ends.
-Nothing is scored after EOS. A student that the token limit cut off has no EOS, so that only
-distillation under `context: prompt`, which needs no complete answer, reaches it.
+that it goes on with. This takes the forward KL. The gradients of the reverse KL and the JSD weight
+each token by pi, which is near 0 for all but EOS, and vanish with it; for the same reason it is not
+enough to score the sampled token alone. Once the student goes on, its check is its own text, and
+each token of it is distilled: the base that reads the same check says how it continues, and when it
+ends. Nothing is scored after EOS. A completion that the token limit cut off is distilled with
+`context: prompt` only, since a teacher is asked about whole answers.
 
 Departures:
 1. The teacher is the base before training, not the current policy or its moving average (SDPO), so

@@ -9,7 +9,8 @@
 
 A token costs 2 N FLOPs forward and 6 N forward and backward for N parameters (Kaplan et al. 2020,
 arXiv 2001.08361), 8 N with gradient checkpointing. The first optimizer step after sampling needs no
-old log-probabilities; where there are more, the others' rollouts cost 2 N more. Rollouts of groups
+old log-probabilities; where there are more, the others' rollouts cost 2 N more. So does, at most,
+what a loss scores in addition (`scores_texts`): every rollout once by the base. Rollouts of groups
 with equal rewards are left out of the update; they are counted here, since their number is unknown.
 """
 
@@ -65,12 +66,13 @@ def training_work(job: TrainJob, size: Size, found: Lengths, processes: int) -> 
     per_pass = (8 if training.gradient_checkpointing else 6) * n
     steps = training.steps_per_generation // training.gradient_accumulation_steps  # of one pass
     old = 2 * n * (steps - 1) / steps
+    base = 2 * n if job.algorithm.scores_texts else 0
     return Work(
         student_tokens=student,
         teacher_tokens=teacher,
         read_tokens=read,
         update_tokens=update,
-        update_flop=update * (per_pass * training.num_iterations + old),
+        update_flop=update * ((per_pass + base) * training.num_iterations + old),
         generate_flop=2 * n * (student + read + (teacher if local else 0)),
     )
 
