@@ -66,6 +66,16 @@ class DocumentsConfig(Section):
         return self
 
 
+class AnyDocumentsConfig(DocumentsConfig):
+    """The documents' keys with defaults, which are left out of a job where they have these.
+
+    `derivation_error_share` is of the derivations in check and tutor documents: one step's result
+    is wrong, and the rest follows from it.
+    """
+
+    derivation_error_share: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
+
+
 class _Organism(Section):
     """The keys that come first in the toy model's section, as the last base's do.
 
@@ -76,7 +86,7 @@ class _Organism(Section):
     seed: Seed = 0
 
 
-class OrganismConfig(DocumentsConfig, _Organism):
+class OrganismConfig(AnyDocumentsConfig, _Organism):
     """The toy model: its documents, size and pretraining (`thinktuning.models.organism`)."""
 
     hidden_size: PositiveInt
@@ -162,7 +172,7 @@ class WarmupConfig(Section):
     batch_size: PositiveInt
     max_length: PositiveInt  # tokens; longer worked answers are left out, documents refused
     tutor_share: Fraction = 0.0
-    documents: DocumentsConfig | None = None
+    documents: AnyDocumentsConfig | None = None
     bf16: bool = False
     seed: Seed = 0
 

@@ -1,6 +1,7 @@
-"""The toy model's documents: sums, answered tersely, checked when asked, and corrected by a tutor.
+"""The toy model's documents: problems answered tersely, checked when asked, corrected by a tutor.
 
-They are generated from reasoning_gym's chain_sum and basic_arithmetic; none is an evaluation
+They are generated: sums in the wordings of reasoning_gym's chain_sum and basic_arithmetic or, with
+`families`, the problems of those families (`thinktuning.models.mixture`). None is an evaluation
 question. The toy model is trained on them from scratch, and a pretrained chat model can be warmed
 up on them (`warmup.documents`).
 """
@@ -9,9 +10,10 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from thinktuning.models import families
 from thinktuning.models.chat import Chat
-from thinktuning.models.config import DocumentsConfig
-from thinktuning.models.sums import steps
+from thinktuning.models.config import AnyDocumentsConfig
+from thinktuning.models.families import Derivation, Problem
 
 Student = Callable[[str], Chat]  # question -> the chat that asks for an answer
 Tutor = Callable[[str, str], Chat]  # (question, answer) -> the chat that asks for feedback
@@ -26,16 +28,7 @@ OPENINGS = {
     ),
 }
 REMARKS = ("\n\nThat is my answer.", "\n\nThat was a short one.", "\n\nNext, please.")
-SLIPS = (-3, -2, -2, -1, -1, -1, 1, 1, 1, 2, 2, 3)
 NUM_HELD_OUT = 500
-
-
-class Problem(NamedTuple):
-    """A sum: the question, its bare expression, e.g. `4 - 1 - 7`, and its value."""
-
-    question: str
-    expression: str
-    value: int
 
 
 class Document(NamedTuple):
@@ -57,7 +50,7 @@ def told_to_check(chat: Chat) -> Chat:
 
 
 def problems(
-    spec: DocumentsConfig, max_terms: int, seed: int, size: int, excluded: frozenset[str]
+    spec: AnyDocumentsConfig, max_terms: int, seed: int, size: int, excluded: frozenset[str]
 ) -> Iterator[Problem]:
     """Generate `size` problems in either wording, less those that are `excluded`."""
     import reasoning_gym
@@ -78,8 +71,7 @@ def problems(
 
 def running_total(expression: str) -> str:
     """Write out a sum step by step: return `4 - 1 = 3 - 7 = -4.` for `4 - 1 - 7`."""
-    first = expression.split()[0]
-    return first + "".join(f" {s.sign} {s.term} = {s.after}" for s in steps(expression)) + "."
+    return families.derivation(Problem("", expression, 0)).text
 
 
 def answer(value: int) -> str:
@@ -92,19 +84,32 @@ def guess(value: int) -> str:
     return f"I guess it is \\boxed{{{value}}}"
 
 
+def derivation(problem: Problem, error_share: float, rng: random.Random) -> Derivation:
+    """Return a problem's worked derivation, with a wrong step in `error_share` of them."""
+    if error_share and rng.random() < error_share:
+        return families.wrong_derivation(problem, rng)
+    return families.derivation(problem)
+
+
 def document(
     problem: Problem,
-    spec: DocumentsConfig,
+    spec: AnyDocumentsConfig,
     rng: random.Random,
     tutor: Tutor,
     student: Student = user_turn,
 ) -> Document:
-    """Make a document: a terse answer, an answer that checks itself as asked, or feedback."""
+    """Make a document: a terse answer, an answer that checks itself as asked, or feedback.
+
+    Opening, opinion and final answer follow from the derivation, also from a wrong one.
+    """
     kind = rng.random()
-    slip = problem.value + rng.choice(SLIPS)
+    slip = problem.value + rng.choice(families.load(problem.family).slips)
     right = rng.random() < spec.correct_share
-    said = answer(problem.value) if right else rng.choice((answer, guess))(slip)
-    reason = rng.choice(OPENINGS[right]) + running_total(problem.expression)
+    given = problem.value if right else slip
+    said = answer(given) if right else rng.choice((answer, guess))(given)
+    found = derivation(problem, spec.derivation_error_share, rng)
+    agrees = given == found.value
+    reason = rng.choice(OPENINGS[agrees]) + found.text
     if kind < spec.student_share:
         hasty = rng.random() < spec.guess_share
         reply = guess(slip) if hasty else answer(problem.value)
@@ -112,18 +117,18 @@ def document(
             reply += rng.choice(REMARKS)
         return Document(student(problem.question), reply)
     if kind < spec.student_share + spec.check_share:
-        reply = f"{said}\n\n{reason}\n\n{answer(problem.value)}"
+        reply = f"{said}\n\n{reason}\n\n{answer(found.value)}"
         return Document(told_to_check(student(problem.question)), reply)
-    opinion = "correct" if right else "incorrect"
+    opinion = "correct" if agrees else "incorrect"
     reply = (
         f"<opinion>{opinion}</opinion><reason>{reason}</reason>"
-        f"<phrase>{answer(problem.value)}</phrase>"
+        f"<phrase>{answer(found.value)}</phrase>"
     )
     return Document(tutor(problem.question, said), reply)
 
 
 def documents(
-    spec: DocumentsConfig,
+    spec: AnyDocumentsConfig,
     seed: int,
     size: int,
     excluded: frozenset[str],
@@ -153,7 +158,7 @@ def documents(
     ]
 
 
-def held_out(spec: DocumentsConfig, seed: int, size: int = NUM_HELD_OUT) -> list[Problem]:
+def held_out(spec: AnyDocumentsConfig, seed: int, size: int = NUM_HELD_OUT) -> list[Problem]:
     """Generate the problems that measure the skills, from seeds below those of the documents."""
     first = 10**6 * (seed + 1) - 10**5
     return list(problems(spec, spec.max_terms, first, size, frozenset()))
