@@ -73,8 +73,8 @@ def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], list
     for part in location:
         sections = _sections(kind)
         tagged = [section for section in sections if part in _tags(section)]
-        if get_origin(kind) in (dict, list):
-            kind = get_args(kind)[-1]
+        if entries := _entries(kind):
+            kind = entries
         elif len(sections) > 1 and tagged:
             kind = tagged[0]
             continue
@@ -84,6 +84,12 @@ def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], list
             continue
         keys.append(str(part))
     return keys, sections
+
+
+def _entries(annotation: Any) -> Any:
+    """Return what a dict or list contains, also an optional one's; None of anything else."""
+    kinds = (annotation, *get_args(annotation))
+    return next((get_args(kind)[-1] for kind in kinds if get_origin(kind) in (dict, list)), None)
 
 
 def _sections(annotation: Any) -> list[type[BaseModel]]:
