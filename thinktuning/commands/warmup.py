@@ -29,7 +29,8 @@ from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import continuation, encode_chats, eos_ids, turn_end
 from thinktuning.models.checks import check
 from thinktuning.models.config import WarmupConfig
-from thinktuning.models.documents import Document, Problem, Student, Tutor, documents, held_out
+from thinktuning.models.documents import Document, Student, Tutor, documents, held_out
+from thinktuning.models.families import Problem
 from thinktuning.models.probe import saved_as_trained
 from thinktuning.planning.limits import check_gpus
 from thinktuning.study.jobs import WarmupJob

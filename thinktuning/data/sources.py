@@ -25,6 +25,7 @@ from thinktuning.data.config import (
 from thinktuning.grading.answers import AnswerKind, BadGold, parse_gold
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
+from thinktuning.models import families
 from thinktuning.models.sums import steps
 
 MAX_SHOWN = 10  # errors in one message
@@ -160,9 +161,10 @@ def _row(
 
 
 def worked_solution(record: Mapping[str, Any]) -> str | None:
-    """Return the rationale of GSM8K or reasoning_gym's gsm_symbolic, or the steps of a sum.
+    """Return the rationale of GSM8K or reasoning_gym's gsm_symbolic, or the steps of a problem.
 
-    GSM8K's `<<...>>` annotations are removed; a sum from reasoning_gym is solved one step per line.
+    GSM8K's `<<...>>` annotations are removed; a sum from reasoning_gym, and a problem of a task
+    family (`models.families`), is solved one step per line.
     """
     metadata = record.get("metadata")
     text = record.get("answer")
@@ -170,6 +172,13 @@ def worked_solution(record: Mapping[str, Any]) -> str | None:
         done = steps(str(metadata.get("expression")))
         if done and str(done[-1].after) == text:
             return "\n".join(f"{s.before} {s.sign} {s.term} = {s.after}" for s in done)
+        if family := families.of_generator(str(metadata.get("source_dataset"))):
+            found = family.derive(family.expression(metadata), lambda result: result)
+            return (
+                "\n".join(found.text.removesuffix(".").split("; "))
+                if str(found.value) == text
+                else None
+            )
         text = metadata.get("answer_cot")
     if not isinstance(text, str) or "####" not in text:
         return None

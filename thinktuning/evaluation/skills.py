@@ -3,8 +3,9 @@
 The same is measured of a pretrained model that was warmed up on the toy model's documents.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thinktuning.algorithms.feedback import parse_feedback
 from thinktuning.grading.answers import extract_boxed
@@ -12,12 +13,12 @@ from thinktuning.grading.behaviors import reflects
 from thinktuning.models.chat import Chat, encode_chats, generate_ids
 from thinktuning.models.documents import (
     NUM_HELD_OUT,
-    Problem,
     Student,
     Tutor,
     told_to_check,
     user_turn,
 )
+from thinktuning.models.families import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +48,8 @@ def measure(
         batch_size: the number of chats that are completed at once.
 
     Returns:
-        Shares from 0 to 1, and the number of problems.
+        Shares from 0 to 1, and the number of problems; under `bands`, if the problems have any, the
+        same of each, e.g. `products easy`.
     """
     sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0}
 
@@ -60,26 +62,47 @@ def measure(
             replies += tokenizer.batch_decode(completions, skip_special_tokens=True)
         return replies
 
-    def accuracy(replies: list[str]) -> float:
-        right = [extract_boxed(r) == str(p.value) for r, p in zip(replies, probe, strict=True)]
-        return sum(right) / len(right)
-
     asked = [student(p.question) for p in probe]
     told = [told_to_check(chat) for chat in asked]
     greedy, sampled, checked = ask(asked), ask(asked, **sampling), ask(told)
     taught = ask([tutor(p.question, s) for p, s in zip(probe, sampled, strict=True)])
+    replies = [Replies(*row) for row in zip(probe, greedy, sampled, checked, taught, strict=True)]
+    bands: dict[str, list[Replies]] = {}
+    for each in replies:
+        if each.problem.band:
+            bands.setdefault(f"{each.problem.family} {each.problem.band}", []).append(each)
+    apart = {"bands": {name: summary(of_band) for name, of_band in bands.items()}} if bands else {}
+    return summary(replies) | apart
+
+
+class Replies(NamedTuple):
+    """A problem, and the replies of the student (greedy, sampled, told to check) and the tutor."""
+
+    problem: Problem
+    greedy: str
+    sampled: str
+    checked: str
+    taught: str
+
+    def right(self, reply: str) -> bool:
+        """Return whether a reply's answer is the problem's value."""
+        return extract_boxed(reply) == str(self.problem.value)
+
+
+def summary(replies: Sequence[Replies]) -> dict[str, Any]:
+    """Return what is measured of some problems."""
     judged = [
-        (feedback.opinion == "correct") == (extract_boxed(s) == str(p.value))
-        for reply, s, p in zip(taught, sampled, probe, strict=True)
-        if (feedback := parse_feedback(reply))
+        (feedback.opinion == "correct") == each.right(each.sampled)
+        for each in replies
+        if (feedback := parse_feedback(each.taught))
     ]
     return {
-        "num_problems": len(probe),
-        "student_accuracy_greedy": accuracy(greedy),
-        "student_accuracy_sampled": accuracy(sampled),
-        "student_reflection_rate_sampled": sum(map(reflects, sampled)) / len(sampled),
-        "student_asked_to_check_accuracy": accuracy(checked),
-        "tutor_accuracy": accuracy(taught),
-        "tutor_parsed": len(judged) / len(taught),
+        "num_problems": len(replies),
+        "student_accuracy_greedy": fmean(r.right(r.greedy) for r in replies),
+        "student_accuracy_sampled": fmean(r.right(r.sampled) for r in replies),
+        "student_reflection_rate_sampled": fmean(reflects(r.sampled) for r in replies),
+        "student_asked_to_check_accuracy": fmean(r.right(r.checked) for r in replies),
+        "tutor_accuracy": fmean(r.right(r.taught) for r in replies),
+        "tutor_parsed": len(judged) / len(replies),
         "tutor_opinion_accuracy": sum(judged) / max(1, len(judged)),
     }

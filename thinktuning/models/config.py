@@ -5,10 +5,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from thinktuning.io.contents import combined
 from thinktuning.io.section import Fraction, Positive, Section, Seed
+from thinktuning.models import families
 
 # The files a model needs: no .bin or .pth, and no second copy of the weights in a subdirectory.
 FILES = [
@@ -66,14 +67,59 @@ class DocumentsConfig(Section):
         return self
 
 
+def _known_family(name: str) -> str:
+    if name not in families.names():
+        raise ValueError(f"no such task family; choose from {', '.join(families.names())}")
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(_known_family)]
+
+
+class FamilyConfig(Section):
+    """A task family's share of the documents, and those of its bands that they have; null: all."""
+
+    share: Annotated[Fraction, Field(gt=0)]
+    bands: Annotated[list[str], Field(min_length=1)] | None = None
+
+
 class AnyDocumentsConfig(DocumentsConfig):
     """The documents' keys with defaults, which are left out of a job where they have these.
 
+    `families` are task families, in place of sums of `min_terms` to `max_terms`.
     `derivation_error_share` is of the derivations in check and tutor documents: one step's result
     is wrong, and the rest follows from it.
     """
 
+    families: Annotated[
+        dict[FamilyName, FamilyConfig] | None, Field(exclude_if=lambda given: given is None)
+    ] = None
     derivation_error_share: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
+
+    @model_validator(mode="after")
+    def _families(self) -> Self:
+        if self.families is None:
+            return self
+        total = sum(family.share for family in self.families.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the shares of families add up to {total:g}; make it 1")
+        for name, family in self.families.items():
+            known, given = list(families.load(name).bands), family.bands or []
+            if unknown := [band for band in given if band not in known]:
+                raise ValueError(
+                    f"families.{name}.bands names {unknown}; choose from {', '.join(known)}"
+                )
+            if len(set(given)) != len(given):
+                raise ValueError(f"families.{name}.bands {given} repeat; list each band once")
+        return self
+
+    def bands(self) -> dict[str, list[str]]:
+        """Return the bands of each family, from easy to longer; {} without families."""
+        chosen = {name: family.bands for name, family in (self.families or {}).items()}
+        return {
+            name: [band for band in families.load(name).bands if bands is None or band in bands]
+            for name, bands in chosen.items()
+        }
 
 
 class _Organism(Section):

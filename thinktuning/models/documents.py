@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from thinktuning.models import families
+from thinktuning.models import families, mixture
 from thinktuning.models.chat import Chat
 from thinktuning.models.config import AnyDocumentsConfig
 from thinktuning.models.families import Derivation, Problem
@@ -135,7 +135,7 @@ def documents(
     tutor: Tutor,
     student: Student = user_turn,
 ) -> list[Document]:
-    """Generate the training documents: the shortest sums first, then all lengths.
+    """Generate the training documents: the shortest problems first, then all lengths.
 
     Args:
         spec: lengths and shares.
@@ -147,18 +147,31 @@ def documents(
     """
     rng = random.Random(seed)
     warm = size * 15 // 100
-    parts = [(spec.min_terms, warm), (spec.min_terms + 1, warm), (spec.max_terms, size - 2 * warm)]
+    counts = (warm, warm, size - 2 * warm)
     return [
         document(problem, spec, rng, tutor, student)
-        for part, (max_terms, count) in enumerate(parts)
+        for part, count in enumerate(counts)
         if count
-        for problem in problems(
-            spec, min(max_terms, spec.max_terms), 10**6 * (seed + 1) + 10**5 * part, count, excluded
-        )
+        for problem in drawn(spec, part, 10**6 * (seed + 1) + 10**5 * part, count, excluded)
     ]
 
 
+def drawn(
+    spec: AnyDocumentsConfig, part: int, seed: int, size: int, excluded: frozenset[str]
+) -> Iterator[Problem]:
+    """Generate the problems of part 0, 1 or 2 of the documents: short ones, longer ones, all."""
+    if spec.families is not None:
+        return mixture.mixture(spec, mixture.lessons(spec)[part], seed, size, excluded)
+    max_terms = (spec.min_terms, spec.min_terms + 1, spec.max_terms)[part]
+    return problems(spec, min(max_terms, spec.max_terms), seed, size, excluded)
+
+
 def held_out(spec: AnyDocumentsConfig, seed: int, size: int = NUM_HELD_OUT) -> list[Problem]:
-    """Generate the problems that measure the skills, from seeds below those of the documents."""
+    """Generate the problems that measure the skills, from seeds below those of the documents.
+
+    There are `size` of them or, with families, `size` of each family, spread over its bands.
+    """
     first = 10**6 * (seed + 1) - 10**5
+    if spec.families is not None:
+        return mixture.measured(spec, first, size)
     return list(problems(spec, spec.max_terms, first, size, frozenset()))

@@ -9,10 +9,10 @@ format of `algorithms.feedback`. And like a real language model it can check its
 *asked* to. This is the paper's setting: the model is able to reflect, but the student's own samples
 almost never do.
 
-Its documents are generated: problems from reasoning_gym's chain_sum and basic_arithmetic, none of
-them an evaluation question. Its tokenizer is a byte-level BPE whose merges may cross spaces, so
-a stock sentence is one token, as is every number up to 99; any other text falls back to bytes,
-never to <unk>.
+Its documents are generated: sums in the wordings of reasoning_gym's chain_sum and basic_arithmetic,
+or the problems of other task families (`models.families`), none of them an evaluation question. Its
+tokenizer is a byte-level BPE whose merges may cross spaces, so a stock sentence is one token, as is
+every number up to 99; any other text falls back to bytes, never to <unk>.
 
 Three choices keep training cheap: Muon for the matrices, one token per number, and a running total
 (`4 - 1 = 3 - 7 = -4`) that puts each step next to its operands.
@@ -25,7 +25,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from thinktuning.models.config import OrganismConfig
-from thinktuning.models.documents import Document, Problem, Tutor, documents, held_out
+from thinktuning.models.documents import Document, Tutor, documents, held_out
+from thinktuning.models.families import Problem
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -38,6 +39,9 @@ CHAT_TEMPLATE = (
 )
 MAX_LENGTH = 256
 VOCABULARY = 1024  # at most
+PIECES = r"\d\d?|\n+|</?[a-z]+>| ?[-+=] ?|[{}.]"
+# With families, whose numbers are longer: pairs of digits from the right, so that places line up.
+FAMILY_PIECES = r"\d\d?(?=(?:\d\d)*(?!\d))|\n+|</?[a-z]+>| ?[-+=*] ?|[;:] |[{}.]"
 
 
 class Organism(NamedTuple):
@@ -49,15 +53,20 @@ class Organism(NamedTuple):
     final_loss: float
 
 
-def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
-    """Train the tokenizer, in which a stock sentence or a number up to 99 is one token."""
+def train_tokenizer(docs: list[Document], pieces: str = PIECES) -> "PreTrainedTokenizerBase":
+    """Train the tokenizer, in which a stock sentence or a number up to 99 is one token.
+
+    Args:
+        docs: the texts to train on.
+        pieces: a regular expression of what no token crosses: `PIECES` or `FAMILY_PIECES`.
+    """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
-    pieces = pre_tokenizers.Split(Regex(r"\d\d?|\n+|</?[a-z]+>| ?[-+=] ?|[{}.]"), "isolated")
+    isolated = pre_tokenizers.Split(Regex(pieces), "isolated")
     whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, whole])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([isolated, whole])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
@@ -67,7 +76,8 @@ def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
         show_progress=False,
     )
     texts = [text for doc in docs for text in (*(m["content"] for m in doc.chat), doc.reply)]
-    numbers = [f"{n}+" for n in range(10, 100)] * 20
+    pairs = range(10, 100) if pieces == PIECES else range(100)
+    numbers = [f"{n:02}+" for n in pairs] * 20
     tokenizer.train_from_iterator([*texts, *numbers], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -76,6 +86,13 @@ def train_tokenizer(docs: list[Document]) -> "PreTrainedTokenizerBase":
         chat_template=CHAT_TEMPLATE,
         model_max_length=MAX_LENGTH,
     )
+
+
+def seen_by_tokenizer(docs: list[Document], spec: OrganismConfig) -> tuple[list[Document], str]:
+    """Return what the tokenizer is trained on; with families, documents of all their bands."""
+    if spec.families is None:
+        return docs[:4000], PIECES
+    return docs[:: max(1, len(docs) // 4000)], FAMILY_PIECES
 
 
 def llama_config(spec: OrganismConfig, vocab_size: int, **tokens: Any) -> "LlamaConfig":
@@ -193,7 +210,7 @@ def build(spec: OrganismConfig, excluded: set[str], tutor: Tutor, output: Path) 
     probe = held_out(spec, spec.seed)
     known = frozenset(excluded) | {problem.question for problem in probe}
     docs = documents(spec, spec.seed, spec.max_steps * spec.batch_size, known, tutor)
-    tokenizer = train_tokenizer(docs[:4000])
+    tokenizer = train_tokenizer(*seen_by_tokenizer(docs, spec))
     model = new_model(spec, tokenizer)
     losses = pretrain(model, tokenizer, docs, spec)
     model.save_pretrained(output)

@@ -77,6 +77,11 @@ def load(name: str) -> Family:
     return family
 
 
+def of_generator(generator: str) -> Family | None:
+    """Return the family whose questions a reasoning_gym generator makes, if there is one."""
+    return next((f for f in map(load, names()) if f.generator == generator), None)
+
+
 def problem(name: str, band: str, item: Mapping[str, Any]) -> Problem:
     """Return the problem of an item that a family's generator made."""
     expression = load(name).expression(item["metadata"])
@@ -90,8 +95,14 @@ def derivation(problem: Problem) -> Derivation:
 
 def wrong_derivation(problem: Problem, rng: random.Random) -> Derivation:
     """Return a derivation with one wrong step, drawn by `rng`; the rest follows from its result."""
-    family, results = load(problem.family), []
-    family.derive(problem.expression, lambda result: results.append(result) or result)
+    family = load(problem.family)
+    results: list[int] = []
+
+    def counted(result: int) -> int:
+        results.append(result)
+        return result
+
+    family.derive(problem.expression, counted)
     step, wrong, slip = itertools.count(), rng.randrange(len(results)), rng.choice(family.slips)
     return family.derive(
         problem.expression, lambda result: result + slip if next(step) == wrong else result
