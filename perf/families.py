@@ -43,11 +43,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", help="a study whose base is the toy model")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in YAML")
+    parser.add_argument(
+        "--problems", type=int, help="of each family; without, as for a study's base"
+    )
     arguments = parser.parse_args()
 
     from thinktuning.evaluation import skills
     from thinktuning.models import organism
     from thinktuning.models.config import OrganismConfig
+    from thinktuning.models.documents import held_out
     from thinktuning.study.reading import load_study
     from thinktuning.teachers.prompts import load
 
@@ -58,7 +62,8 @@ def main():
     spec, tutor = OrganismConfig.model_validate(model), load("organism").chat
     with tempfile.TemporaryDirectory() as directory:
         made = organism.build(spec, set(), tutor, Path(directory))
-    found = skills.measure(made.model, made.tokenizer, made.probe, tutor)
+    probe = held_out(spec, spec.seed, arguments.problems) if arguments.problems else made.probe
+    found = skills.measure(made.model, made.tokenizer, probe, tutor)
     num_weights = sum(weight.numel() for weight in made.model.parameters())
     print(f"{num_weights / 1e6:.2f}M weights, {len(made.tokenizer)} tokens, {changes}")
     bands = found.get("bands") or {"all": found}

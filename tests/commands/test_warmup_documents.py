@@ -72,6 +72,22 @@ def thinking_dir(likely_eos, tmp_path_factory):
 # --- the documents --------------------------------------------------------------------------------
 
 
+def test_documents_of_task_families(tmp_path):
+    """As the toy model's: no evaluation question, and each band is measured."""
+    shares = {"products": {"share": 0.5}, "leg_counting": {"share": 0.5, "bands": ["easy"]}}
+    section = SHARES | {"min_terms": 2, "max_terms": 2, "families": shares}
+    job = documents_job(documents=section, max_steps=60)
+    corpus = read_corpus(job, prepared(tmp_path))
+    again = read_corpus(job, prepared(tmp_path, [asked(doc) for doc in corpus.documents[::9]]))
+    assert 0 < len(again.documents) < len(corpus.documents)
+    assert {(p.family, p.band) for p in corpus.probe} == {
+        *(("products", band) for band in ("easy", "hard", "longer")),
+        ("leg_counting", "easy"),
+    }
+    assert not {asked(doc) for doc in corpus.documents} & {p.question for p in corpus.probe}
+    assert all("multiplication" in asked(d) or "legs" in asked(d) for d in corpus.documents)
+
+
 @pytest.mark.parametrize("options", [{}, CLOSED])
 @pytest.mark.parametrize("prompt", [{}, {"system": "Be kind.", "suffix": " Think."}])
 def test_documents_are_the_generation_prompt_the_reply_and_the_end(

@@ -49,6 +49,20 @@ def test_starts(run, tmp_path):
     assert json.loads(written.read_text())["cpu_seconds"]["data"][0] > 0
 
 
+def test_families(run):
+    small = {"max_steps": 4, "batch_size": 16, "hidden_size": 32, "num_hidden_layers": 1}
+    pairs = [word for pair in small.items() for word in ("--set", "{}={}".format(*pair))]
+    study = SCRIPTS.parent / "studies" / "families.yaml"
+    first, _, _, *rows = run("families.py", study, "--problems", 6, *pairs).splitlines()
+    assert "weights" in first and "'max_steps': 4" in first
+    assert [row.split(" | ")[0] for row in rows] == [
+        f"| {name} {band}"
+        for name in ("chain_sum", "products", "leg_counting")
+        for band in ("easy", "hard", "longer")
+    ]
+    assert all(row.startswith("2 | 0.0 [0.0, 84.2] |", row.index("|", 2) + 2) for row in rows)
+
+
 @pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
 def test_help(script):
     """Needs neither a model nor results, so a mistake shows before an hour has passed."""

@@ -13,7 +13,9 @@ from typing import NamedTuple
 from thinktuning.models import families, mixture
 from thinktuning.models.chat import Chat
 from thinktuning.models.config import AnyDocumentsConfig
-from thinktuning.models.families import Derivation, Problem
+from thinktuning.models.families import SLIPS as SLIPS
+from thinktuning.models.families import Derivation
+from thinktuning.models.families import Problem as Problem
 
 Student = Callable[[str], Chat]  # question -> the chat that asks for an answer
 Tutor = Callable[[str, str], Chat]  # (question, answer) -> the chat that asks for feedback
