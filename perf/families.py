@@ -35,7 +35,7 @@ def estimate(share, n):
     from thinktuning.analysis.intervals import clopper_pearson
 
     low, high = clopper_pearson(round(share * n), n)
-    return f"{100 * share:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * share:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
 def main():
