@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import subprocess
 import sys
 
@@ -67,9 +66,7 @@ def test_a_wrong_derivation_has_one_wrong_step_and_follows_from_it(name, seed, d
     found = families.wrong_derivation(problem, random.Random(seed))
     assert num_wrong(found.text) == 1
     assert last_result(found.text) == found.value
-    assert len(equations(found.text)) == len(equations(families.derivation(problem).text))
     results = {result for _, result, _ in equations(found.text)}
-    in_question = set(map(int, re.findall(r"\d+", item["question"])))
     if name == "chain_sum":  # each step starts where the last one ended
         lefts = [left.split()[0] for left, _, _ in equations(found.text)]
         ends = [str(result) for _, result, _ in equations(found.text)]
@@ -78,7 +75,6 @@ def test_a_wrong_derivation_has_one_wrong_step_and_follows_from_it(name, seed, d
         for left, _, _ in equations(found.text):
             a, sign, b = left.split(" ")
             assert sign == "*" or {int(a), int(b)} <= results
-            assert sign == "+" or int(a) in results | in_question
 
 
 @EVERY
@@ -145,14 +141,16 @@ def test_exact_derivations():
 
     assert derive("chain_sum", "4 - 1 - 7") == ("4 - 1 = 3 - 7 = -4.", -4)
     assert derive("products", "23 * 45") == (
-        "23 * 40 = 920; 23 * 5 = 115; 920 + 115 = 1035.",
+        "20 * 40 = 800; 3 * 40 = 120; 800 + 120 = 920; 20 * 5 = 100; 920 + 100 = 1020;"
+        " 3 * 5 = 15; 1020 + 15 = 1035.",
         1035,
     )
     assert derive("products", "7 * 0") == ("7 * 0 = 0.", 0)
-    assert derive("products", "12 * 30 * 11") == (
-        "12 * 30 = 360; 360 * 10 = 3600; 360 * 1 = 360; 3600 + 360 = 3960.",
-        3960,
+    assert derive("products", "4 * 7 * 3") == (
+        "4 * 7 = 28; 20 * 3 = 60; 8 * 3 = 24; 60 + 24 = 84.",
+        84,
     )
+    assert derive("products", "4 * 0 * 30") == ("4 * 0 = 0; 0 * 30 = 0.", 0)
     assert derive("leg_counting", "3 bees, 1 crab") == (
         "3 bees: 3 * 6 = 18; 1 crab: 1 * 10 = 10; 18 + 10 = 28.",
         28,

@@ -53,13 +53,14 @@ def test_first_lessons_come_first_then_all_bands(mixed):
     assert lessons(MIXED)[1] == {name: ["", "easy"] for name in SHARES}
     assert lessons(only)[2] == {"products": ["", "easy", "hard", "longer"]}
 
-    def digits(part):
+    def factors(part):
         texts = (doc.chat[-1]["content"] for doc in part if family_of(doc) == "products")
-        return {len(re.search(r"(\d+) \*", text)[1]) for text in texts}
+        found = (re.search(r"\d+(?: \* \d+)+", text)[0].split(" * ") for text in texts)
+        return {(len(terms), len(terms[0])) for terms in found}
 
-    assert digits(mixed[:900]) == {1}  # 15 % of 6,000
-    assert digits(mixed[900:1800]) == {1, 2}
-    assert digits(mixed[1800:]) == {1, 2, 3}
+    assert factors(mixed[:900]) == {(2, 1)}  # 15 % of 6,000
+    assert factors(mixed[900:1800]) == {(2, 1), (3, 1)}
+    assert factors(mixed[1800:]) == {(2, 1), (3, 1), (2, 2), (4, 1)}
 
 
 def test_feedback_is_parsed_and_right(mixed):
