@@ -10,7 +10,8 @@ from thinktuning.algorithms.feedback import Feedback
 from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
 
 LogProbs = list[list[float | None]]
-SUMMED = ("teacher_tokens", "num_unspliced", "num_cut_off")  # metrics that count something
+# metrics that count something
+SUMMED = ("teacher_tokens", "scored_tokens", "num_unspliced", "num_cut_off")
 
 
 @dataclass
@@ -71,6 +72,7 @@ class RolloutBatch:
         student_rewards: (P * G,) rewards of `student_ids`, if an algorithm asked for them.
         rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
         metrics: logged for this batch; those in `SUMMED` are summed over the processes.
+        budget_used: the share of the training's token budget that is used; 0 without a budget.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -93,6 +95,15 @@ class RolloutBatch:
     metrics: dict[str, float] = field(
         default_factory=lambda: {"guidance_rate": 0.0} | dict.fromkeys(SUMMED, 0)
     )
+    budget_used: float = 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Return how far the training is, in rollout batches: for schedules.
+
+        That is t or, under a token budget, the used share of it, if that is more.
+        """
+        return max(self.t, self.budget_used * self.num_batches)
 
     @property
     def taught(self) -> dict[int, Lesson]:

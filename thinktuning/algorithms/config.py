@@ -31,7 +31,7 @@ class AlgorithmConfig(Section):
         """Whether a teacher gives feedback; a subclass may set it as a class variable."""
         return False
 
-    def guidance_rate(self, t: int, num_batches: int) -> float:
+    def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
         return 0.0
 

@@ -42,7 +42,7 @@ class GuidedConfig(AlgorithmConfig):
         """Whether a teacher gives feedback."""
         return True
 
-    def guidance_rate(self, t: int, num_batches: int) -> float:
+    def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
         return schedule.guidance_rate(self.schedule, t, num_batches)
 
@@ -55,7 +55,7 @@ class Guided(Algorithm[G], Generic[G]):
 
     def augment(self, batch: RolloutBatch) -> None:
         """Choose rollouts, ask the teacher about them and splice its feedback on."""
-        rate = self.config.guidance_rate(batch.t, batch.num_batches)
+        rate = self.config.guidance_rate(batch.elapsed, batch.num_batches)
         batch.metrics["guidance_rate"] = rate
         if rate == 0:
             if self.teacher:

@@ -1,7 +1,8 @@
 """The guidance rate: the share of each group's eligible rollouts that the teacher teaches.
 
-t counts rollout batches, not optimizer steps. With d = max(1, floor(decay_fraction * num_batches))
-and u = min(t, d) / d:
+t counts rollout batches, not optimizer steps; under a token budget it is the used share of it times
+num_batches, if that is more, so that the rate falls with the budget however large max_steps is.
+With d = max(1, floor(decay_fraction * num_batches)) and u = min(t, d) / d:
 
     constant  init
     linear    init - (init - min) * u
@@ -19,13 +20,13 @@ import math
 from thinktuning.algorithms.config import ScheduleConfig
 
 
-def guidance_rate(schedule: ScheduleConfig, t: int, num_batches: int) -> float:
+def guidance_rate(schedule: ScheduleConfig, t: float, num_batches: int) -> float:
     """Return the rate, 0 past the cutoff; no schedule rises, so it depends on t alone."""
     rate = decayed_rate(schedule, t, num_batches)
     return 0.0 if schedule.cutoff is not None and rate <= schedule.cutoff else rate
 
 
-def decayed_rate(schedule: ScheduleConfig, t: int, num_batches: int) -> float:
+def decayed_rate(schedule: ScheduleConfig, t: float, num_batches: int) -> float:
     """Return the rate before the cutoff."""
     init, minimum = schedule.init, schedule.min
     decay = max(1, math.floor(schedule.decay_fraction * num_batches + 1e-9))

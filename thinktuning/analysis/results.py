@@ -1,6 +1,7 @@
 """Read what the jobs of a study wrote: answers, metrics and costs."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ JsonObject = dict[str, Any]
 COLUMNS = ("id", "sample", "correct", "verdict", "finish_reason", "num_tokens", "reflects")
 PRESENT = ("text", "behaviors", "first_correct")  # in every row; `first_correct` may be None
 COST = ("wall_seconds", "num_generated_tokens", "num_teacher_tokens", "peak_memory_mb")
+CURRENCIES = ("num_tokens", "num_scored_tokens", "budget_used")  # of trainings that counted them
 
 
 def evaluations(job: CompareJob, results: Path, method: str, task: str) -> list[Path]:
@@ -211,9 +213,23 @@ def cost_rows(job: CompareJob, results: Path) -> list[JsonObject]:
 
 
 def read_cost(path: Path) -> dict[str, float]:
-    """Read the cost of one training run."""
+    """Read the cost of one training run; what an earlier version did not count is NaN."""
     made = read_json(path, COST)
-    return {key: made[key] for key in COST}
+    cost: dict[str, float] = {key: made[key] for key in COST}
+    if made.get("num_scored_tokens") is None:
+        return cost | dict.fromkeys(CURRENCIES, math.nan)
+    return cost | {
+        "num_tokens": made["num_generated_tokens"] + made["num_teacher_tokens"],
+        "num_scored_tokens": made["num_scored_tokens"],
+        "budget_used": made["budget"]["used"] if made.get("budget") else math.nan,
+    }
+
+
+def cost_columns(rows: Sequence[JsonObject]) -> list[str]:
+    """Return the columns of cost.csv; without `CURRENCIES` if no training counted them."""
+    scored = [row["num_scored_tokens"] for row in rows if row["stage"] == "train"]
+    counted = not all(map(math.isnan, scored))
+    return ["method", "label", "stage", "seed", *COST, *(CURRENCIES if counted else ())]
 
 
 def evaluation_cost(directories: Sequence[Path]) -> dict[str, float]:

@@ -44,6 +44,8 @@ NOTES = {
     "(taught 0 of N asked)": "this method is not what its name says: in a whole run nobody was"
     " taught, although its schedule guides. Seeds are named if it was not all of them.",
     "(no signal in N of M batches)": "at least half of a run's batches gave no signal.",
+    "(budget not used: N%)": "training.max_steps ended a run before its token budget, so that it is"
+    " no comparison at matched tokens.",
 }
 
 
@@ -79,6 +81,7 @@ def run_figures(rows: Sequence[JsonObject]) -> Figures:
     num_no_signal: batches that gave nothing to learn from; NaN in metrics of an earlier version
     num_cut_off: the student's own completions that the token limit cut off; NaN likewise
     num_answered: rollouts asked about whose reply was complete
+    budget_used: the used share of the token budget; NaN without one
     """
 
     def total(key: str) -> float:
@@ -97,7 +100,8 @@ def run_figures(rows: Sequence[JsonObject]) -> Figures:
         "num_taught": total("num_taught"),
     }
     reflection = fmean(row["reflection_rate"] for row in rows[-LAST:])
-    return counts | rates(counts) | {"last_reflection_rate": reflection}
+    used = float(rows[-1].get("budget_used", math.nan))
+    return counts | rates(counts) | {"last_reflection_rate": reflection, "budget_used": used}
 
 
 def rates(counts: Mapping[str, float]) -> Figures:
@@ -158,6 +162,7 @@ def marks(seeds: Mapping[int, Figures]) -> list[str]:
 
     - In some seed nothing was taught, although the schedule guides.
     - In some seed at least half of the batches gave no signal.
+    - In some seed `max_steps` ended the training before its token budget.
     """
     found = []
     untaught = [s for s, run in seeds.items() if run["num_guided"] and not run["num_taught"]]
@@ -170,6 +175,10 @@ def marks(seeds: Mapping[int, Figures]) -> list[str]:
             sum(seeds[seed][key] for seed in silent) for key in ("num_batches", "num_no_signal")
         )
         found.append(f"no signal in {without:.0f} of {batches:.0f} batches{which(silent, seeds)}")
+    short = [seed for seed, run in seeds.items() if run["budget_used"] < 1]
+    if short:
+        used = math.floor(100 * min(seeds[seed]["budget_used"] for seed in short))
+        found.append(f"budget not used: {used}%{which(short, seeds)}")
     return found
 
 

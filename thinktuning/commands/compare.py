@@ -20,7 +20,7 @@ from thinktuning.analysis.comparison import (
 from thinktuning.analysis.gallery import GALLERY, Material
 from thinktuning.analysis.inputs import check_inputs
 from thinktuning.analysis.reflection import BEHAVIORS, FLIP_FIGURES, JUDGED
-from thinktuning.analysis.results import COST, commits, cost_rows, read_answers
+from thinktuning.analysis.results import commits, cost_columns, cost_rows, read_answers
 from thinktuning.analysis.training import (
     TRAINING,
     marked,
@@ -63,9 +63,7 @@ def compare(job: CompareJob, results: Path, tables_dir: Path, plots_dir: Path) -
         tables_dir / "training.csv": tables.csv_text(
             training_rows(job, runs), ["method", "label", "seed", *TRAINING]
         ),
-        tables_dir / "cost.csv": tables.csv_text(
-            costs, ["method", "label", "stage", "seed", *COST]
-        ),
+        tables_dir / "cost.csv": tables.csv_text(costs, cost_columns(costs)),
     }
     curves = {method: list(seeds.values()) for method, seeds in metrics.items()}
     material = Material(rows, reflection, curves, seed_points(answers), baselines, job.methods)

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.commands.budgets import spent, with_budget
 from thinktuning.commands.checkpoints import (
     checkpointer,
     gather_when_saving,
@@ -65,8 +66,8 @@ def train(
         teacher_dir: the teacher's model, for `teacher.backend: model`.
 
     Raises:
-        StudyError: the data or the model do not match the configuration, or the saved model is not
-            the one that was trained.
+        StudyError: the data or the model do not match the configuration, the saved model is not the
+            one that was trained, or a run that the budget refers to is not finished.
     """
     import torch
     import transformers
@@ -78,6 +79,7 @@ def train(
     old_names = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning, r"transformers\.modeling_utils")
     check_vllm(job)
+    job = with_budget(job, output)
     rows = read_questions(data, job.answer_kind)
     teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"
     check(
@@ -212,7 +214,7 @@ def build_trainer(
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
     not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
-    not_in_trl |= {"save_steps", "save_minutes"}
+    not_in_trl |= {"save_steps", "save_minutes", "budget"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
@@ -223,6 +225,7 @@ def trainer_settings(job: TrainJob) -> dict[str, Any]:
     return settings | {
         "seed": job.seed,
         "use_vllm": vllm is not None,
+        "budget": budget.limits() if (budget := job.training.budget) else None,
         # only the template writes control tokens, as in `encode_chats`
         "chat_template_kwargs": job.chat_template_kwargs | {"sanitize_control_tokens": True},
         "algorithm": job.algorithm.model_dump(),
@@ -282,8 +285,7 @@ def publish(
         "seed": job.seed,
         "wall_seconds": sum(row["time_step"] for row in rows),
         "peak_memory_mb": provenance.peak_memory_mb(),
-        "num_generated_tokens": int(sum(row["student_tokens"] for row in rows)),
-        "num_teacher_tokens": int(sum(row["teacher_tokens"] for row in rows)),
+        **spent(job, rows),
         "teacher_off_at": next((r["rollout_batch"] for r in rows if r["guidance_rate"] == 0), None)
         if job.algorithm.uses_teacher
         else None,

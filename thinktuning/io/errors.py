@@ -57,7 +57,8 @@ def _hint(key: str, sections: list[type[BaseModel]]) -> str:
     """Suggest a fix for an unknown key: its new name, the closest known key, or all of them."""
     if key in FORMER:
         return FORMER[key]
-    known = [name for section in sections for name in section.model_fields]
+    fields = [item for section in sections for item in section.model_fields.items()]
+    known = [field.alias or name for name, field in fields]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
 

@@ -26,6 +26,7 @@ from thinktuning.io.section import Name, Section, Seed
 from thinktuning.models.chat import check_options
 from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
+from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
 from thinktuning.study.jobs import (
     CompareJob,
@@ -93,6 +94,7 @@ class Study(Section):
                 " draw several; set their num_samples to 1"
             )
         train = self.resources.train
+        check_references(self.budgets(), self.methods, self.trained())
         for name in self.methods:
             job = self.train_job(name, self.seeds[0])
             words = self.data.answer_kind not in ("number", "latex")
@@ -271,6 +273,11 @@ class Study(Section):
     def trained(self) -> list[str]:
         """Return the methods that train a model, in the study's order."""
         return [name for name, method in self.methods.items() if method.train]
+
+    def budgets(self) -> dict[str, BudgetConfig]:
+        """Return trained method -> the tokens that end its trainings, for those with a budget."""
+        found = {m: self.train_job(m, self.seeds[0]).training.budget for m in self.trained()}
+        return {method: budget for method, budget in found.items() if budget}
 
     def evaluated_seeds(self, method: str) -> list[int]:
         """Return the seeds to evaluate a method with; an untrained one is evaluated once."""

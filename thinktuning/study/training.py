@@ -5,6 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from thinktuning.io.section import Fraction, NonNegative, Positive, Section
+from thinktuning.study.budget import BudgetConfig
+from thinktuning.trainer.config import passes
 
 
 class LoRAConfig(Section):
@@ -61,9 +63,13 @@ class TrainingConfig(Section):
 
     `reward`: what is verified of a completion that ended by itself: its last box, or, as in the
     paper's released code, the whole text (`thinktuning.grading.whole_text`).
+
+    `budget`: tokens that end the training before `max_steps`; a job without one does not mention
+    it, so that its results stay those of this job.
     """
 
     max_steps: PositiveInt
+    budget: Annotated[BudgetConfig | None, Field(exclude_if=lambda value: value is None)] = None
     learning_rate: Positive
     lr_scheduler_type: Literal[
         "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
@@ -110,6 +116,27 @@ class TrainingConfig(Section):
     def num_rollout_batches(self) -> int:
         """The number of rollout batches in the whole training."""
         return self.max_steps // self.optimizer_steps_per_rollout_batch
+
+    @property
+    def scoring_passes(self) -> int:
+        """The number of times that each token of a rollout batch is scored."""
+        return passes(
+            num_iterations=self.num_iterations,
+            steps_per_generation=self.steps_per_generation,
+            gradient_accumulation_steps=self.gradient_accumulation_steps,
+            corrected=self.vllm is not None and self.vllm.importance_sampling_correction,
+            beta=self.beta,
+        )
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        if self.budget and self.lr_scheduler_type in ("linear", "cosine", "polynomial"):
+            raise ValueError(
+                f"lr_scheduler_type = {self.lr_scheduler_type} falls until max_steps, and a budget"
+                " may end the training anywhere on the way; take constant_with_warmup, or remove"
+                " the budget"
+            )
+        return self
 
     @model_validator(mode="after")
     def _correction(self) -> Self:

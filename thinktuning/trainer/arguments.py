@@ -9,6 +9,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.algorithms.config import AlgorithmConfig
+from thinktuning.trainer.config import TokenLimits
 
 
 @dataclass
@@ -25,6 +26,8 @@ class ThinkTuningConfig(GRPOConfig):
             a later epoch uses that epoch's order; stock TRL replays the first epoch's.
         max_logp_difference: with vLLM, stop if its log-probabilities of sampled tokens differ from
             the trainer's by more nats than this on average: its weights are others. None: only log.
+        budget: tokens that end training, a mapping (or JSON) with `tokens`, `scored_tokens` or both
+            (`thinktuning.trainer.config`); None: training ends by TRL's arguments alone.
         skip_padding: compute and sample without the padding of TRL's batches, and without what
             cannot change a gradient; False does it as stock TRL, bit for bit.
     """
@@ -33,6 +36,7 @@ class ThinkTuningConfig(GRPOConfig):
         *GRPOConfig._VALID_DICT_FIELDS,
         "algorithm",
         "teacher_behaviors",
+        "budget",
     ]
 
     loss_type: str = "bnpo"
@@ -56,6 +60,9 @@ class ThinkTuningConfig(GRPOConfig):
     max_logp_difference: float | None = field(
         default=0.1, metadata={"help": "Largest mean difference from vLLM's log-probabilities."}
     )
+    budget: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Tokens that end training: tokens, scored_tokens."}
+    )
     skip_padding: bool = field(
         default=True, metadata={"help": "Compute and sample without padding; false: as stock TRL."}
     )
@@ -66,6 +73,8 @@ class ThinkTuningConfig(GRPOConfig):
             self.activation_checkpointing = self.gradient_checkpointing
         super().__post_init__()
         self.algorithm = algorithm_config(self).model_dump()
+        if self.budget is not None:
+            self.budget = TokenLimits.model_validate(self.budget).limits()
 
 
 def algorithm_config(args: GRPOConfig) -> AlgorithmConfig:

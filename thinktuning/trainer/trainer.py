@@ -47,6 +47,7 @@ from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
+from thinktuning.trainer.budget import TokenBudget, scored_tokens
 from thinktuning.trainer.sampling import differences, refuse_other_weights
 from thinktuning.trainer.scoring import TextScorer
 from thinktuning.trainer.sparing import SparingTrainer
@@ -95,6 +96,8 @@ class ThinkTuningTrainer(SparingTrainer):
         self._scorer = TextScorer(self) if algorithm.config.scores_texts else None
         if self._scorer:
             algorithm.scorer = self._scorer
+        self.budget = TokenBudget(getattr(self.args, "budget", None))
+        self.add_callback(self.budget)
         self.rollouts: list[Rollout] = []
         self._loss_inputs: LossInputs | None = None
         self._sampled_at = -1  # the optimizer step whose weights sampled the rollouts
@@ -131,6 +134,7 @@ class ThinkTuningTrainer(SparingTrainer):
             decode=self._decode,
             extend=lambda ids, text: continuation(ids, text, self._tokenizer),
             grade=self._grade,
+            budget_used=self.budget.used if training else 0.0,
         )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -145,8 +149,11 @@ class ThinkTuningTrainer(SparingTrainer):
             self.batch.sampled([ids[mask.bool()].tolist() for ids, mask in pairs], None)
         require(len(self.batch.student_ids) == len(inputs), "did not call _generate_single_turn")
         require(len(self.batch.rewards) == len(inputs), "did not call _calculate_rewards")
+        added = self.algorithm.loss_inputs(self.batch, output)
+        scored = scored_tokens(self, output["prompt_mask"], self.batch)
+        self.batch.metrics["scored_tokens"] = scored if self.model.training else 0
         self._record(output["advantages"].tolist())
-        return output | self.algorithm.loss_inputs(self.batch, output)
+        return output | added
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         with self._timed("time_generation"), self._open_rows_only():
@@ -199,7 +206,8 @@ class ThinkTuningTrainer(SparingTrainer):
 
         transformers compares with `max_steps` only after a step.
         """
-        if self.state.global_step >= self.state.max_steps:
+        ended = self.state.global_step >= self.state.max_steps
+        if ended or self.budget.ends(self.args, self.state):
             self.control.should_training_stop = True
         else:
             super()._run_epoch(*args, **kwargs)
@@ -290,5 +298,8 @@ class ThinkTuningTrainer(SparingTrainer):
         metrics = self.batch.metrics | {"num_cut_off": self.batch.num_cut_off}
         counts = gather_object([{name: metrics[name] for name in SUMMED}])
         metrics |= {name: sum(each[name] for each in counts) for name in SUMMED}
-        for name, value in (summarize(self.rollouts) | metrics).items():
+        metrics = summarize(self.rollouts) | metrics
+        if self.model.training:
+            metrics |= self.budget.count(metrics)
+        for name, value in metrics.items():
             self._metric(name, value)

@@ -162,6 +162,13 @@ def judge_model(wildcards):
     return [made(wildcards, "models/judge")] if "judge" in study_of(wildcards).models() else []
 
 
+def budget_runs(wildcards):
+    """Return what the runs took, of the same seed, whose tokens are this run's budget."""
+    budget = STUDY.budgets().get(wildcards.method)
+    methods = sorted(set(budget.references().values())) if budget else []
+    return [f"results/runs/{method}/seed{wildcards.seed}/provenance.json" for method in methods]
+
+
 def checked_exemplars(wildcards):
     """Return the check that a guided method waits for."""
     study = study_of(wildcards)

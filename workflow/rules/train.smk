@@ -17,10 +17,11 @@ rule resolve_train:
 
 
 # Snakemake deletes a job's outputs before it starts. The run's checkpoints/ is not an output, so a
-# rerun resumes from it.
+# rerun resumes from it. A budget that refers to other methods waits for their runs.
 rule train:
     input:
         teacher_model,
+        budget_runs,
         ancient(checked_exemplars),
         config=rules.resolve_train.output,
         model=lambda wildcards: made(wildcards, "models/base"),

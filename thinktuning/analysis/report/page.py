@@ -243,16 +243,8 @@ def seed_text(seed: float | str) -> str:
 
 
 def cost_table(rows: Sequence[CsvRow]) -> Table:
-    """Return the cost of training and evaluation."""
-    head = [
-        "method",
-        "stage",
-        "seed",
-        "minutes",
-        "student tokens",
-        "teacher tokens",
-        "peak memory, MiB",
-    ]
+    """Return the cost of training and evaluation; tokens and budget as far as they are counted."""
+    head = ["method", "stage", "seed", "minutes", "student tokens", "teacher tokens"]
     body = [
         [
             row["label"],
@@ -261,11 +253,20 @@ def cost_table(rows: Sequence[CsvRow]) -> Table:
             f"{row['wall_seconds'] / 60:.1f}",
             f"{row['num_generated_tokens']:,.0f}",
             f"{row['num_teacher_tokens']:,.0f}",
-            f"{row['peak_memory_mb']:,.0f}",
         ]
         for row in rows
     ]
-    return Table("Cost", head, body, num_names=3)
+    scored, used = ([row.get(key) for row in rows] for key in ("num_scored_tokens", "budget_used"))
+    columns = {
+        "scored tokens": ["" if number is None else f"{number:,.0f}" for number in scored],
+        "budget used, %": [percent(share) for share in used],
+    }
+    columns = {name: cells for name, cells in columns.items() if any(cells)}
+    columns["peak memory, MiB"] = [f"{row['peak_memory_mb']:,.0f}" for row in rows]
+    for cells in columns.values():
+        for line, text in zip(body, cells, strict=True):
+            line.append(text)
+    return Table("Cost", [*head, *columns], body, num_names=3)
 
 
 def provenance_table(job: CompareJob, results: Path) -> Table:
