@@ -107,7 +107,11 @@ class Algorithm(Generic[C]):
     def loss_inputs(
         self, batch: RolloutBatch, output: Mapping[str, "Tensor"]
     ) -> "dict[str, Tensor]":
-        """Return tensors of B rows to add to TRL's batch `output`."""
+        """Return tensors of B rows to add to TRL's batch `output`.
+
+        What an algorithm scores besides TRL's own passes, here or in its loss, it adds now to
+        `batch.metrics` as `extra_scored_tokens`, of this process: token budgets count it.
+        """
         return {}
 
     def shape(self, logps: "Tensor", inputs: Mapping[str, "Tensor"]) -> "dict[str, Tensor]":

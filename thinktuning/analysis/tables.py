@@ -79,9 +79,22 @@ def header(job: CompareJob, commits: Sequence[str]) -> str:
             f"- **One training seed** ({seeds[0]}): the intervals are over questions only, and "
             "another seed may fall outside them."
         )
+    lines += filter(None, [anchors(job)])
     made = "commit" if len(commits) == 1 else f"{len(commits)} different commits"
     lines.append(f"- Answers produced by {made} {', '.join(f'`{c}`' for c in commits)}.")
     return "\n".join(lines)
+
+
+def anchors(job: CompareJob) -> str:
+    """State the KL term of each method's training; "" if none has one."""
+    found: dict[float, list[str]] = {}
+    for method, beta in job.betas.items():
+        found.setdefault(beta, []).append(job.methods[method])
+    if not found:
+        return ""
+    each = (f"{beta:g} for {', '.join(labels)}" for beta, labels in found.items())
+    told = f"{next(iter(found)):g} for every trained method" if len(found) == 1 else "; ".join(each)
+    return f"- KL to the base model (`training.beta`): {told}."
 
 
 def surprises(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:

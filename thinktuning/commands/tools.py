@@ -100,6 +100,9 @@ def validate(arguments: argparse.Namespace) -> None:
             + f"{len(study.methods)} methods, {kinds.count('runs')} training runs,"
             f" {kinds.count('eval') * len(study.tasks)} evaluations."
         )
+        for method, budget in study.budgets().items():
+            steps = study.train_job(method, study.seeds[0]).training.max_steps
+            print(f"  {method} trains until {budget.text()}, for at most {steps} steps.")
 
 
 def check_prompts(study: Study) -> None:

@@ -3,7 +3,7 @@
 Counts come from the study, the model's size from its configuration (`costs`). Answer lengths are
 not known in advance: the token budgets bound them, and the results of a pilot (one seed, or fewer
 questions) measure them (`pilot`). `work` has the tokens that are computed and the time they take,
-`writing` the checkpoints.
+`writing` the checkpoints, `budgets` the steps that a token budget allows.
 
 A process on a GPU loads its weights into host memory first; a sharded model is gathered there when
 it is saved.
@@ -17,6 +17,7 @@ from typing import Any
 from thinktuning.data.config import ConcatConfig, HubConfig, ReasoningGymConfig
 from thinktuning.io.files import numbered_lines
 from thinktuning.models.config import OrganismConfig
+from thinktuning.planning.budgets import planned_job
 from thinktuning.planning.costs import (
     GIB,
     GPUS,
@@ -93,7 +94,7 @@ def estimate_study(study: Study, results: Path | None = None) -> list[StageEstim
     size = model_size(study.model)
     if study.warmup:
         size = replace(size, stored_bytes=4)  # it saves float32
-    train_jobs = [study.train_job(method, study.seeds[0]) for method in study.trained()]
+    train_jobs = [planned_job(study, method, results) for method in study.trained()]
     return [
         estimate_model(study, size),
         *(estimate_training(study, job, size, results) for job in train_jobs),

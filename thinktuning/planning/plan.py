@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.io.files import write_text_atomic
+from thinktuning.planning.budgets import budget_remarks
 from thinktuning.planning.costs import GPUS
 from thinktuning.planning.estimates import StageEstimate, suggested_mem_mb
 from thinktuning.planning.pilot import lengths
@@ -101,7 +102,10 @@ def show(
     of_points = [
         remark
         for point, each in study.points().items()
-        for remark in remarks(each, pilot_of(point, results))
+        for remark in [
+            *remarks(each, pilot_of(point, results)),
+            *budget_remarks(each, pilot_of(point, results)),
+        ]
     ]
     for remark in dict.fromkeys(of_points):  # each once
         out.print(remark)

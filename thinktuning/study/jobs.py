@@ -7,7 +7,7 @@ that it names, so that editing one method, or a file that it reads, changes only
 import json
 import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -131,9 +131,10 @@ class WarmupJob(Job):
 class CompareJob(Job):
     """The resolved comparison job; an untrained method has no `seeds`.
 
-    Majority votes go by verified equality on the tasks whose `answer_kinds` are known. At a point
-    of a sweep, `elsewhere` maps the directories of results that another point has to where they
-    are: `runs/grpo/seed0` to `../OTHER/runs/grpo/seed0`, from the directory of the results.
+    Majority votes go by verified equality on the tasks whose `answer_kinds` are known. `betas` has
+    the weight of the KL term of each trained method; it is empty if no method has such a term. At a
+    point of a sweep, `elsewhere` maps the directories of results that another point has to where
+    they are: `runs/grpo/seed0` to `../OTHER/runs/grpo/seed0`, from the directory of the results.
     """
 
     study: str
@@ -144,6 +145,9 @@ class CompareJob(Job):
     answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)  # else votes go by text
     comparison: ComparisonConfig
     judged: bool = False
+    betas: Annotated[dict[Name, float], Field(exclude_if=lambda value: not value)] = Field(
+        default_factory=dict
+    )
     elsewhere: dict[str, str] = Field(default_factory=dict, exclude_if=lambda found: not found)
 
     def place(self, results: Path, directory: str) -> Path:

@@ -226,6 +226,7 @@ class Study(Section):
             point: of the sweep.
             elsewhere: the directories of results that other points have (`sharing.elsewhere`).
         """
+        betas = {m: self.train_job(m, self.seeds[0]).training.beta for m in self.trained()}
         return CompareJob(
             study=f"{self.name}/{point}" if point else self.name,
             methods={name: method.label or name for name, method in self.methods.items()},
@@ -236,6 +237,7 @@ class Study(Section):
             comparison=self.comparison,
             judged=self.judge is not None,
             elsewhere=elsewhere or {},
+            betas=betas if any(betas.values()) else {},
         )
 
     def warmup_job(self) -> WarmupJob:

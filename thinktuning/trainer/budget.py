@@ -21,7 +21,7 @@ from thinktuning.trainer.config import CURRENCIES, passes
 logger = logging.getLogger(__name__)
 
 
-class TokenBudget(TrainerCallback, ExportableState):  # type: ignore[misc]
+class TokenBudget(TrainerCallback, ExportableState):
     """Counts tokens, and ends a training that has a budget.
 
     Attributes:
