@@ -70,6 +70,12 @@ def test_a_budget_that_was_not_used_is_in_every_label(tmp_path: Path) -> None:
     assert mark.replace("|", "\\|") in text and "**(budget not used: N%)**: " in text
 
 
+def test_without_a_budget_the_comparison_does_not_explain_one(tmp_path: Path) -> None:
+    write(tmp_path, {}, {})
+    costs(tmp_path)
+    assert "budget" not in (tmp_path / "tables/comparison.md").read_text()
+
+
 def test_the_mark_has_the_smallest_share() -> None:
     def of(*shares: float) -> list[str]:
         return marks({s: run_figures([batch(1, budget_used=u)]) for s, u in enumerate(shares)})

@@ -116,6 +116,18 @@ def test_validate_counts_the_jobs(study):
     )
 
 
+def test_validate_states_token_budgets(study):
+    directory = study()
+    budget = "{training: {max_steps: 90, budget: {as: thinktuning, scored_tokens: 2000}}}"
+    (directory / "more.yaml").write_text(f"extends: study.yaml\nmethods:\n  grpo: {budget}\n")
+    done = thinktuning("validate", "more.yaml", cwd=directory)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(
+        "12 evaluations. Token budgets: grpo as many generated tokens as thinktuning or 2,000"
+        " scored tokens in at most 90 steps.\n"
+    )
+
+
 def test_validate_accepts_every_study_of_the_repository():
     paths = ["config.yaml", *(f"studies/{path.name}" for path in (ROOT / "studies").glob("*.yaml"))]
     done = thinktuning("validate", *paths)

@@ -107,7 +107,7 @@ def test_the_example_reuses_the_runs_of_the_study_that_it_extends():
     [
         ({}, 2),
         ({"gradient_accumulation_steps": 2}, 1),
-        ({"num_iterations": 3}, 4),
+        ({"num_iterations": 2}, 3),
         ({"beta": 0.04}, 3),
         ({"gradient_accumulation_steps": 2, "vllm": {}}, 2),  # corrected by default
         ({"gradient_accumulation_steps": 2, "vllm": {"importance_sampling_correction": False}}, 1),

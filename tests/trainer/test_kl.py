@@ -1,4 +1,4 @@
-"""The KL term (`beta`): the same for every algorithm with TRL's surrogate, guided tokens included."""
+"""The KL term (`beta`): the same for every algorithm with TRL's surrogate, on guided tokens too."""
 
 import pytest
 import torch

@@ -72,7 +72,7 @@ class RolloutBatch:
         student_rewards: (P * G,) rewards of `student_ids`, if an algorithm asked for them.
         rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
         metrics: logged for this batch; those in `SUMMED` are summed over the processes.
-        budget_used: the share of the training's token budget that is used; 0 without a budget.
+        budget_used: the share of the training's token budget that is used; None without a budget.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -95,15 +95,15 @@ class RolloutBatch:
     metrics: dict[str, float] = field(
         default_factory=lambda: {"guidance_rate": 0.0} | dict.fromkeys(SUMMED, 0)
     )
-    budget_used: float = 0.0
+    budget_used: float | None = None
 
     @property
     def elapsed(self) -> float:
-        """Return how far the training is, in rollout batches: for schedules.
+        """How far the training is, in rollout batches: for schedules.
 
-        That is t or, under a token budget, the used share of it, if that is more.
+        That is t or, under a token budget, its used share times `num_batches`.
         """
-        return max(self.t, self.budget_used * self.num_batches)
+        return self.t if self.budget_used is None else self.budget_used * self.num_batches
 
     @property
     def taught(self) -> dict[int, Lesson]:

@@ -1,7 +1,7 @@
 """The guidance rate: the share of each group's eligible rollouts that the teacher teaches.
 
 t counts rollout batches, not optimizer steps; under a token budget it is the used share of it times
-num_batches, if that is more, so that the rate falls with the budget however large max_steps is.
+num_batches, so that the rate falls with the budget however large max_steps is.
 With d = max(1, floor(decay_fraction * num_batches)) and u = min(t, d) / d:
 
     constant  init

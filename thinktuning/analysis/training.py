@@ -44,6 +44,8 @@ NOTES = {
     "(taught 0 of N asked)": "this method is not what its name says: in a whole run nobody was"
     " taught, although its schedule guides. Seeds are named if it was not all of them.",
     "(no signal in N of M batches)": "at least half of a run's batches gave no signal.",
+}
+BUDGET_NOTES = {
     "(budget not used: N%)": "training.max_steps ended a run before its token budget, so that it is"
     " no comparison at matched tokens.",
 }
@@ -148,7 +150,9 @@ def training_section(job: CompareJob, runs: Runs) -> str:
         guided = [asked, parsed, taught] if total["num_guided"] else ["-"] * 3
         shares = [share_text(total[key]) for key in ("no_signal_rate", "cut_off_rate")]
         body.append([job.methods[method], f"{total['num_batches']:.0f}", *guided, *shares])
-    notes = " ".join(f"**{term}**: {meaning}" for term, meaning in NOTES.items())
+    with_budget = any(not math.isnan(r["budget_used"]) for s in runs.values() for r in s.values())
+    told = NOTES | (BUDGET_NOTES if with_budget else {})
+    notes = " ".join(f"**{term}**: {meaning}" for term, meaning in told.items())
     return f"## Training (all seeds together)\n\n{table(head, body)}\n\n{notes}"
 
 

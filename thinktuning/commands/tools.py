@@ -98,11 +98,17 @@ def validate(arguments: argparse.Namespace) -> None:
             f"{path}: valid. Study {study.name!r}: "
             + (f"{len(points)} points, " if study.sweep else "")
             + f"{len(study.methods)} methods, {kinds.count('runs')} training runs,"
-            f" {kinds.count('eval') * len(study.tasks)} evaluations."
+            f" {kinds.count('eval') * len(study.tasks)} evaluations.{budgets_text(study)}"
         )
-        for method, budget in study.budgets().items():
-            steps = study.train_job(method, study.seeds[0]).training.max_steps
-            print(f"  {method} trains until {budget.text()}, for at most {steps} steps.")
+
+
+def budgets_text(study: Study) -> str:
+    """Return a sentence on the token budgets, "" without any."""
+    each = []
+    for method, budget in study.budgets().items():
+        steps = study.train_job(method, study.seeds[0]).training.max_steps
+        each.append(f"{method} {budget.text()} in at most {steps} steps")
+    return f" Token budgets: {'; '.join(each)}." if each else ""
 
 
 def check_prompts(study: Study) -> None:

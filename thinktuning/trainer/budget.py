@@ -34,9 +34,9 @@ class TokenBudget(TrainerCallback, ExportableState):
         self.spent = dict.fromkeys(CURRENCIES, 0)
 
     @property
-    def used(self) -> float:
-        """The used share of the budget, of two limits that of the nearer one; 0 without any."""
-        return max((self.spent[name] / n for name, n in self.limits.items()), default=0.0)
+    def used(self) -> float | None:
+        """The used share of the budget, of two limits that of the nearer one; None without any."""
+        return max((self.spent[name] / n for name, n in self.limits.items()), default=None)
 
     def count(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """Count a rollout batch by its metrics, summed over all processes.
@@ -46,12 +46,13 @@ class TokenBudget(TrainerCallback, ExportableState):
         """
         self.spent["tokens"] += int(metrics["student_tokens"] + metrics["teacher_tokens"])
         self.spent["scored_tokens"] += int(metrics["scored_tokens"])
-        return {"budget_used": self.used} if self.limits else {}
+        return {} if self.used is None else {"budget_used": self.used}
 
     def ends(self, args: GRPOConfig, state: TrainerState) -> bool:
         """Whether the budget is used and no rollout batch is half trained."""
         uses = args.steps_per_generation * args.num_iterations
-        return self.used >= 1 and state.global_step * args.gradient_accumulation_steps % uses == 0
+        whole = state.global_step * args.gradient_accumulation_steps % uses == 0
+        return whole and self.used is not None and self.used >= 1
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has of this object, in transformers' form."""
@@ -77,7 +78,7 @@ class TokenBudget(TrainerCallback, ExportableState):
         self, args: GRPOConfig, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Warn of a budget that is not used: the training matches no other."""
-        if self.limits and self.used < 1 and state.is_world_process_zero:
+        if self.used is not None and self.used < 1 and state.is_world_process_zero:
             spent = (f"{self.spent[c]:,} of {n:,} {CURRENCIES[c]}" for c, n in self.limits.items())
             logger.warning(
                 "budget not used: the training ended at step %d with %d%% of its budget (%s), so it"

@@ -134,7 +134,7 @@ class ThinkTuningTrainer(SparingTrainer):
             decode=self._decode,
             extend=lambda ids, text: continuation(ids, text, self._tokenizer),
             grade=self._grade,
-            budget_used=self.budget.used if training else 0.0,
+            budget_used=self.budget.used if training else None,
         )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
