@@ -12,6 +12,7 @@ import thinktuning.commands.train as stage
 from thinktuning.commands.budgets import spent, with_budget
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl
+from thinktuning.study.budget import BudgetConfig
 
 FIELDS = ("num_generated_tokens", "num_teacher_tokens", "num_scored_tokens", "budget")
 
@@ -147,10 +148,13 @@ def test_an_unused_budget_is_recorded(budgeted, tmp_path, caplog):
 
 
 def test_a_budget_as_another_methods_run(training, tmp_path):
-    """It reads that run's provenance.json, and trains anew when the number changes."""
+    """It reads that run's provenance.json, with the same seed."""
     resolve, model, data = training
-    other, run = tmp_path / "runs/grpo/seed0", tmp_path / "runs/mine/seed0"
-    job = resolve(budget={"as": "grpo", "scored_as": "grpo"}, max_steps=4)
+    other, run = tmp_path / "runs/grpo/seed0", tmp_path / "runs/thinktuning/seed0"
+    job = resolve(max_steps=4)
+    budget = BudgetConfig.model_validate({"as": "grpo", "scored_as": "grpo"})
+    section = job.training.model_copy(update={"budget": budget})
+    job = job.model_copy(update={"training": section})
     with pytest.raises(StudyError, match=r"grpo/seed0/provenance.json: cannot be read"):
         stage.train(job, model, data, run)
     stage.train(resolve(max_steps=2), model, data, other)

@@ -4,12 +4,13 @@ import logging
 
 import pytest
 from trainers import ALWAYS, ScriptedTeacher, build
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 from trl import GRPOTrainer
 
 from thinktuning.algorithms.config import AlgorithmConfig, ScheduleConfig
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
+from thinktuning.trainer.budget import TokenBudget
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*did not sample by the model")
@@ -204,6 +205,14 @@ def test_counts_start_anew_with_each_training(likely_eos, tmp_path):
     trainer, _ = trained(likely_eos, tmp_path, budget={"tokens": 160})
     trainer.train()
     assert trainer.state.global_step == 4 and trainer.budget.spent["tokens"] == 160
+
+
+def test_a_checkpoint_without_counts_is_refused_only_with_a_budget():
+    resumed = TrainerState(global_step=4)
+    TokenBudget().on_train_begin(None, resumed, TrainerControl())
+    assert resumed.stateful_callbacks["TokenBudget"]["attributes"]["spent"]["tokens"] == 0
+    with pytest.raises(ValueError, match="has no token counts"):
+        TokenBudget({"tokens": 5}).on_train_begin(None, TrainerState(global_step=4), None)
 
 
 @pytest.mark.parametrize(

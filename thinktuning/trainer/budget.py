@@ -56,14 +56,23 @@ class TokenBudget(TrainerCallback, ExportableState):
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has of this object, in transformers' form."""
-        return {"args": {"limits": self.limits}, "attributes": {"spent": self.spent}}
+        return {"args": {"limits": self.limits}, "attributes": {"spent": dict(self.spent)}}
 
     def on_train_begin(
         self, args: GRPOConfig, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Take the counts from the checkpoint that is resumed; else count from 0."""
+        """Take the counts from the checkpoint that is resumed; else count from 0.
+
+        Raises:
+            ValueError: there is a budget, and the checkpoint has no counts.
+        """
         states: Any = state.stateful_callbacks  # class -> its state
         saved = states.get(type(self).__name__) if state.global_step else None
+        if state.global_step and not saved and self.limits:
+            raise ValueError(
+                "budget: the checkpoint of an earlier version has no token counts, so that the"
+                " training would not end where it should; train anew"
+            )
         self.spent = dict.fromkeys(CURRENCIES, 0) | (saved["attributes"]["spent"] if saved else {})
         states[type(self).__name__] = self.state()  # a checkpoint of an earlier version has none
 
