@@ -155,14 +155,20 @@ def test_a_budget_as_another_methods_run(training, tmp_path):
     budget = BudgetConfig.model_validate({"as": "grpo", "scored_as": "grpo"})
     section = job.training.model_copy(update={"budget": budget})
     job = job.model_copy(update={"training": section})
+    path = other / "provenance.json"
     with pytest.raises(StudyError, match=r"grpo/seed0/provenance.json: cannot be read"):
-        stage.train(job, model, data, run)
+        stage.train(job, model, data, run, None, [path])
     stage.train(resolve(max_steps=2), model, data, other)
-    took = made(other)
+    took = made(other) | {"method": "grpo"}
+    for text, named in [(took, []), (took | {"seed": 1}, [path]), (made(other), [path])]:
+        path.write_text(json.dumps(text))
+        with pytest.raises(StudyError, match="refers to grpo, but --budget-runs names no run of"):
+            stage.train(job, model, data, run, None, named)
+    path.write_text(json.dumps(took))
     tokens = took["num_generated_tokens"] + took["num_teacher_tokens"]
-    resolved = with_budget(job, run).training.budget
+    resolved = with_budget(job, [path]).training.budget
     assert resolved.limits() == {"tokens": tokens, "scored_tokens": took["num_scored_tokens"]}
-    stage.train(job, model, data, run)
+    stage.train(job, model, data, run, None, [path])
     assert made(run)["budget"] == {
         "tokens": tokens,
         "scored_tokens": took["num_scored_tokens"],
@@ -173,15 +179,18 @@ def test_a_budget_as_another_methods_run(training, tmp_path):
     }
     shutil.rmtree(run)
     took["num_scored_tokens"] = None
-    (other / "provenance.json").write_text(json.dumps(took))
-    with pytest.raises(StudyError, match="counted no scored_tokens; train it again"):
-        stage.train(job, model, data, run)
+    path.write_text(json.dumps(took))
+    with pytest.raises(StudyError, match="does not say how many scored tokens the run took"):
+        stage.train(job, model, data, run, None, [path])
 
 
 def test_what_a_run_of_an_earlier_version_did_not_count_is_unknown(training):
     job = training[0]()
     rows = [{"student_tokens": 10.0, "teacher_tokens": 2.0}]
-    found = spent(job, [*rows, rows[0] | {"scored_tokens": 30.0}])
+    scored = rows[0] | {"scored_tokens": 30.0}
+    extra = scored | {"extra_scored_tokens": 5.0}
+    assert spent(job, [scored, extra])["num_scored_tokens"] == 65
+    found = spent(job, [*rows, scored])
     assert found == {
         "num_generated_tokens": 20,
         "num_teacher_tokens": 4,

@@ -124,7 +124,7 @@ def test_a_training_ends_with_the_batch_that_reaches_its_budget(
     assert trainer.budget.spent["tokens"] == batches * 80
     steps = trainer.args.max_steps * batches // 3
     assert trainer.state.global_step == steps
-    rows = [row for row in trainer.state.log_history if "budget_used" in row]
+    rows = [row for row in trainer.state.log_history if "student_tokens" in row]
     assert len(rows) == batches
     assert rows[-1]["budget_used"] == trainer.budget.used >= 1
     if batches == 2:
@@ -176,7 +176,7 @@ def test_the_guidance_rate_falls_with_the_budget(likely_eos, tmp_path):
             budget={"tokens": 800},
             max_steps=steps,
         )
-        rows = [row for row in trainer.state.log_history if "budget_used" in row]
+        rows = [row for row in trainer.state.log_history if "student_tokens" in row]
         used = [0.0, *(row["budget_used"] for row in rows)]
         # linear over 3/4 of the budget, and off from 0.3 on
         falling = [max(0.1, 1 - 0.9 * share / 0.75) for share in used[:-1]]

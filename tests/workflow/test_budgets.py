@@ -31,6 +31,11 @@ def test_a_training_waits_for_the_runs_that_its_budget_refers_to(
         files = [f"results/runs/{m}/seed{seed}/provenance.json" for m in ("grpo", "thinktuning")]
         runs[f"results/runs/matched/seed{seed}"] = files
     assert needed == runs
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", study)
+    commands = re.findall(r" train --config \S+ .* --output (\S+) ", done.stdout)
+    given = re.findall(r" --budget-runs (.*) --output (\S+) ", done.stdout)
+    assert set(commands) == runs.keys()
+    assert {run: read.split() for read, run in given} == {r: f for r, f in runs.items() if f}
 
 
 def test_a_new_run_of_the_other_method_trains_again(tmp_path: Path, small: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
 LogProbs = list[list[float | None]]
 # metrics that count something
 SUMMED = ("teacher_tokens", "scored_tokens", "num_unspliced", "num_cut_off")
+EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
 
 
 @dataclass

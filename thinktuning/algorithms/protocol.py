@@ -109,8 +109,8 @@ class Algorithm(Generic[C]):
     ) -> "dict[str, Tensor]":
         """Return tensors of B rows to add to TRL's batch `output`.
 
-        What an algorithm scores besides TRL's own passes, here or in its loss, it adds now to
-        `batch.metrics` as `extra_scored_tokens`, of this process: token budgets count it.
+        What an algorithm scores besides TRL's own passes, here or in its loss, it states now in
+        `batch.metrics` as `extra_scored_tokens`, those of this process: token budgets count them.
         """
         return {}
 

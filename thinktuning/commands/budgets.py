@@ -1,16 +1,18 @@
 """The token budget of a run: the numbers behind a reference, and what provenance.json says of it.
 
 `training.budget: {as: thinktuning}` is as many tokens as that method's run of the same seed took.
-Its provenance.json is read from the directory beside this run's: results/runs/METHOD/seedS.
+The workflow names its provenance.json: `thinktuning train --budget-runs PATH ...`.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from thinktuning.algorithms.batch import EXTRA
 from thinktuning.analysis.results import read_json
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import TrainJob
+from thinktuning.trainer.config import CURRENCIES
 
 SPENT = {  # currency -> the numbers in provenance.json that add up to it
     "tokens": ("num_generated_tokens", "num_teacher_tokens"),
@@ -18,28 +20,33 @@ SPENT = {  # currency -> the numbers in provenance.json that add up to it
 }
 
 
-def with_budget(job: TrainJob, output: Path) -> TrainJob:
+def with_budget(job: TrainJob, runs: Sequence[Path]) -> TrainJob:
     """Return a job with the tokens of the runs that its budget refers to.
 
     Args:
         job: the resolved configuration.
-        output: the run's directory; those that it refers to are beside it.
+        runs: the provenance.json of each of these runs.
 
     Raises:
-        StudyError: such a run is not finished, or did not record these tokens.
+        StudyError: a run is missing, of another seed, or did not record these tokens.
     """
     budget = job.training.budget
     if not budget or not budget.references():
         return job
+    made = {path: read_json(path, ("method", "seed")) for path in runs}
+    found = {run["method"]: path for path, run in made.items() if run["seed"] == job.seed}
     tokens = {}
     for currency, method in budget.references().items():
-        run = output.resolve().parents[1] / method / f"seed{job.seed}"
-        made = read_json(run / "provenance.json", SPENT[currency])
-        numbers = [made[key] for key in SPENT[currency]]
+        if method not in found:
+            raise StudyError(
+                f"training.budget: refers to {method}, but --budget-runs names no run of it with"
+                f" seed {job.seed}; add its provenance.json"
+            )
+        numbers = [made[found[method]].get(key) for key in SPENT[currency]]
         if None in numbers:
             raise StudyError(
-                f"{run}: an earlier version trained a part of this run and counted no {currency};"
-                " train it again"
+                f"{found[method]}: does not say how many {CURRENCIES[currency]} the run took, which"
+                " an earlier version did not count; train it again"
             )
         tokens[currency] = sum(numbers)
     training = job.training.model_copy(update={"budget": budget.resolved(tokens)})
@@ -57,7 +64,9 @@ def spent(job: TrainJob, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "num_generated_tokens": int(sum(row["student_tokens"] for row in rows)),
         "num_teacher_tokens": int(sum(row["teacher_tokens"] for row in rows)),
-        "num_scored_tokens": int(sum(row["scored_tokens"] for row in rows)) if counted else None,
+        "num_scored_tokens": int(sum(row["scored_tokens"] + row.get(EXTRA, 0) for row in rows))
+        if counted
+        else None,
     }
     if budget := job.training.budget:
         limits = budget.limits()

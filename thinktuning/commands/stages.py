@@ -104,18 +104,27 @@ def add_training(commands: "Subcommands") -> None:
         " documents exclude",
         output="the model directory to write",
     )
-    commands.add(
+    training = commands.add(
         train,
         "Train one method with one seed; resumes an interrupted run.",
         config=CONFIG,
         model="directory of the base model",
         data="prepared training questions (JSONL)",
         output="directory for model/, metrics.jsonl, rollouts.jsonl and provenance.json",
-    ).add_argument(
+    )
+    training.add_argument(
         "--teacher",
         type=Path,
         metavar="PATH",
         help="directory of the teacher's model, for teacher.backend: model",
+    )
+    training.add_argument(
+        "--budget-runs",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="provenance.json of each run that training.budget refers to",
     )
 
 
@@ -193,7 +202,8 @@ def train(arguments: argparse.Namespace) -> None:
     load_modules("thinktuning.trainer.trainer", "thinktuning.commands.train")
     from thinktuning.commands.train import train
 
-    train(job, arguments.model, arguments.data, arguments.output, arguments.teacher)
+    given = (arguments.model, arguments.data, arguments.output, arguments.teacher)
+    train(job, *given, arguments.budget_runs)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         # All outputs are in place. Threads left by DeepSpeed can abort an interpreter that shuts
         # down: "terminate called without an active exception".

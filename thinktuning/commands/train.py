@@ -12,7 +12,7 @@ import json
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +54,12 @@ if TYPE_CHECKING:
 
 
 def train(
-    job: TrainJob, model_dir: Path, data: Path, output: Path, teacher_dir: Path | None = None
+    job: TrainJob,
+    model_dir: Path,
+    data: Path,
+    output: Path,
+    teacher_dir: Path | None = None,
+    budget_runs: Sequence[Path] = (),
 ) -> None:
     """Run or resume one training job.
 
@@ -64,10 +69,11 @@ def train(
         data: the prepared training questions.
         output: the run's directory.
         teacher_dir: the teacher's model, for `teacher.backend: model`.
+        budget_runs: the provenance.json of the runs that `training.budget` refers to.
 
     Raises:
         StudyError: the data or the model do not match the configuration, the saved model is not the
-            one that was trained, or a run that the budget refers to is not finished.
+            one that was trained, or a run that the budget refers to is missing.
     """
     import torch
     import transformers
@@ -79,7 +85,7 @@ def train(
     old_names = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning, r"transformers\.modeling_utils")
     check_vllm(job)
-    job = with_budget(job, output)
+    job = with_budget(job, budget_runs)
     rows = read_questions(data, job.answer_kind)
     teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"
     check(

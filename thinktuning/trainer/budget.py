@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers.trainer_callback import ExportableState
 from trl import GRPOConfig, GRPOTrainer
 
-from thinktuning.algorithms.batch import RolloutBatch
+from thinktuning.algorithms.batch import EXTRA, RolloutBatch
 from thinktuning.trainer.config import CURRENCIES, passes
 
 logger = logging.getLogger(__name__)
@@ -38,15 +38,14 @@ class TokenBudget(TrainerCallback, ExportableState):
         """The used share of the budget, of two limits that of the nearer one; None without any."""
         return max((self.spent[name] / n for name, n in self.limits.items()), default=None)
 
-    def count(self, metrics: Mapping[str, float]) -> dict[str, float]:
-        """Count a rollout batch by its metrics, summed over all processes.
+    def count(self, metrics: Mapping[str, float]) -> None:
+        """Count a rollout batch by its metrics, summed over all processes."""
+        self.add("tokens", metrics["student_tokens"] + metrics["teacher_tokens"])
+        self.add("scored_tokens", metrics["scored_tokens"] + metrics.get(EXTRA, 0))
 
-        Returns:
-            the metric `budget_used`; nothing without a budget.
-        """
-        self.spent["tokens"] += int(metrics["student_tokens"] + metrics["teacher_tokens"])
-        self.spent["scored_tokens"] += int(metrics["scored_tokens"])
-        return {} if self.used is None else {"budget_used": self.used}
+    def add(self, currency: str, tokens: float) -> None:
+        """Count further tokens of all processes."""
+        self.spent[currency] += int(tokens)
 
     def ends(self, args: GRPOConfig, state: TrainerState) -> bool:
         """Whether the budget is used and no rollout batch is half trained."""
@@ -99,13 +98,15 @@ class TokenBudget(TrainerCallback, ExportableState):
 
 
 def scored_tokens(trainer: GRPOTrainer, prompt_mask: Tensor, batch: RolloutBatch) -> int:
-    """Return the scored tokens of a process's rollout batch.
+    """Return the tokens of a process's rollout batch that stock TRL scores; 0 in evaluation.
 
     Args:
         trainer: which scores it.
         prompt_mask: of the prompts, one per completion: (B, P).
         batch: its completions are those that are trained on.
     """
+    if not trainer.model.training:
+        return 0
     times = passes(
         num_iterations=trainer.num_iterations,
         steps_per_generation=trainer.args.steps_per_generation,
@@ -113,5 +114,4 @@ def scored_tokens(trainer: GRPOTrainer, prompt_mask: Tensor, batch: RolloutBatch
         corrected=trainer.use_vllm and trainer.vllm_importance_sampling_correction,
         beta=trainer.beta,
     )
-    tokens = int(prompt_mask.sum()) + sum(map(len, batch.completion_ids))
-    return times * tokens + int(batch.metrics.get("extra_scored_tokens", 0))
+    return times * (int(prompt_mask.sum()) + sum(map(len, batch.completion_ids)))

@@ -13,7 +13,8 @@ Nine short methods are overridden and none is copied:
 - `training_step`: checks that our `_compute_loss` ran.
 - `_get_train_sampler`: on request, seeds each epoch's order separately.
 - `_run_epoch`: takes no step after the last one, when resuming from a checkpoint of that.
-- `log`: adds the number of tokens that an algorithm's loss has scored (`scoring`).
+- `log`: adds the number of tokens that an algorithm's loss has scored (`scoring`), and the used share
+  of a token budget (`budget`).
 
 A run is the algorithm in its configuration only if the hooks run. Training therefore stops if a TRL
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
@@ -36,7 +37,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl.trainer.utils import RepeatSampler
 
-from thinktuning.algorithms.batch import SUMMED, RolloutBatch
+from thinktuning.algorithms.batch import EXTRA, SUMMED, RolloutBatch
 from thinktuning.algorithms.hooks import LossInputs, broken_hook, require
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
@@ -149,11 +150,10 @@ class ThinkTuningTrainer(SparingTrainer):
             self.batch.sampled([ids[mask.bool()].tolist() for ids, mask in pairs], None)
         require(len(self.batch.student_ids) == len(inputs), "did not call _generate_single_turn")
         require(len(self.batch.rewards) == len(inputs), "did not call _calculate_rewards")
-        added = self.algorithm.loss_inputs(self.batch, output)
-        scored = scored_tokens(self, output["prompt_mask"], self.batch)
-        self.batch.metrics["scored_tokens"] = scored if self.model.training else 0
+        self.batch.metrics["scored_tokens"] = scored_tokens(self, output["prompt_mask"], self.batch)
+        output |= self.algorithm.loss_inputs(self.batch, output)
         self._record(output["advantages"].tolist())
-        return output | added
+        return output
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         with self._timed("time_generation"), self._open_rows_only():
@@ -284,9 +284,11 @@ class ThinkTuningTrainer(SparingTrainer):
         self._metric(name, time.perf_counter() - started)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as TRL does, with the tokens scored since the last time."""
+        """Log as TRL does, with the tokens scored since the last time, and the budget's use."""
         if self._scorer and "loss" in logs:
             self._metric("extra_scored_tokens", self._scorer.take_count())
+        if "loss" in logs and (used := self.budget.used) is not None:
+            logs = logs | {"budget_used": used}
         super().log(logs, *args, **kwargs)
 
     def _metric(self, name: str, value: float) -> None:
@@ -296,10 +298,11 @@ class ThinkTuningTrainer(SparingTrainer):
         """Keep the rollouts of all processes, and log their metrics."""
         self.rollouts = gather_object(self.batch.records(advantages))
         metrics = self.batch.metrics | {"num_cut_off": self.batch.num_cut_off}
-        counts = gather_object([{name: metrics[name] for name in SUMMED}])
-        metrics |= {name: sum(each[name] for each in counts) for name in SUMMED}
+        summed = [name for name in metrics if name in (*SUMMED, EXTRA)]
+        counts = gather_object([{name: metrics[name] for name in summed}])
+        metrics |= {name: sum(each[name] for each in counts) for name in summed}
         metrics = summarize(self.rollouts) | metrics
         if self.model.training:
-            metrics |= self.budget.count(metrics)
+            self.budget.count(metrics)
         for name, value in metrics.items():
             self._metric(name, value)

@@ -42,7 +42,13 @@ rule train:
     resources:
         **resources(STUDY.resources.train),
     params:
-        teacher=lambda wildcards: " ".join(f"--teacher {path}" for path in teacher_model(wildcards)),
+        # and the runs behind a budget: a parameter of their own would change every job's command
+        teacher=lambda wildcards: " ".join(
+            [
+                *(f"--teacher {path}" for path in teacher_model(wildcards)),
+                *(f"--budget-runs {path}" for path in [" ".join(budget_runs(wildcards))] if path),
+            ]
+        ),
     shell:
         f"export OMP_NUM_THREADS={STUDY.resources.train.threads_of_process}"
         " HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1; "
