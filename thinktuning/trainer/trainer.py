@@ -298,9 +298,8 @@ class ThinkTuningTrainer(SparingTrainer):
         """Keep the rollouts of all processes, and log their metrics."""
         self.rollouts = gather_object(self.batch.records(advantages))
         metrics = self.batch.metrics | {"num_cut_off": self.batch.num_cut_off}
-        summed = [name for name in metrics if name in (*SUMMED, EXTRA)]
-        counts = gather_object([{name: metrics[name] for name in summed}])
-        metrics |= {name: sum(each[name] for each in counts) for name in summed}
+        counts = gather_object([{n: v for n, v in metrics.items() if n in (*SUMMED, EXTRA)}])
+        metrics |= {name: sum(each[name] for each in counts) for name in counts[0]}
         metrics = summarize(self.rollouts) | metrics
         if self.model.training:
             self.budget.count(metrics)
