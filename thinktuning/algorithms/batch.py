@@ -8,10 +8,11 @@ from typing import Any
 from thinktuning.algorithms.config import Keep
 from thinktuning.algorithms.feedback import Feedback
 from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
+from thinktuning.models.chat import Chat
 
 LogProbs = list[list[float | None]]
-# metrics that count something
-SUMMED = ("teacher_tokens", "scored_tokens", "num_unspliced", "num_cut_off")
+# metrics that count something; `resampled_tokens`: what the student generated in `sample`
+SUMMED = ("teacher_tokens", "resampled_tokens", "scored_tokens", "num_unspliced", "num_cut_off")
 EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
 
 
@@ -44,6 +45,15 @@ def is_kept(reward: float, keep: Keep) -> bool:
 NO_LESSON = Lesson(None, None)
 
 
+def no_sampling(chats: Sequence[Chat], starts: Sequence[str]) -> list[list[int] | None]:
+    """Stand in for `sample` where there is no student to ask.
+
+    Raises:
+        RuntimeError: always.
+    """
+    raise RuntimeError("this rollout batch has no student to sample from")
+
+
 @dataclass
 class RolloutBatch:
     """One rollout batch of one process: P prompts with G completions each, P * G rows.
@@ -65,6 +75,9 @@ class RolloutBatch:
             none; a special token that the text spells out stays text.
         grade: returns the rewards of (P * G,) completions; NaN where there is no verdict. Every
             process must call it the same number of times.
+        sample: returns replies of the current student to chats, sampled as rollouts are: token IDs
+            that begin with those of the given texts and end with an EOS, cut to the maximum length;
+            None where a text has no tokens. Every process must call it the same number of times.
         student_ids: (P * G,) token IDs that were sampled; never changed.
         completion_ids: (P * G,) token IDs to reward and train on.
         logprobs: log-probabilities from the engine that sampled, if it returns them; None for a
@@ -87,6 +100,7 @@ class RolloutBatch:
     decode: Callable[[Sequence[Sequence[int]]], list[str]]
     extend: Callable[[Sequence[int], str], list[int] | None]
     grade: Callable[[Sequence[Sequence[int]]], list[float]]
+    sample: Callable[[Sequence[Chat], Sequence[str]], list[list[int] | None]] = no_sampling
     student_ids: list[list[int]] = field(default_factory=list)
     completion_ids: list[list[int]] = field(default_factory=list)
     logprobs: LogProbs | None = None

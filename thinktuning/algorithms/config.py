@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from thinktuning.io.section import Fraction, Number, Positive, Section
+from thinktuning.models.chat import Chat
 from thinktuning.teachers.prompts import TeacherPrompt
 from thinktuning.teachers.protocol import Teacher
 
@@ -23,6 +24,8 @@ class AlgorithmConfig(Section):
 
     scores_texts: ClassVar[bool] = False
     """Whether the loss scores further texts (`scoring`), which takes a frozen copy of the base."""
+    resamples: ClassVar[bool] = False
+    """Whether the student answers once more for each rollout that the teacher is asked about."""
 
     type: str
 
@@ -34,6 +37,16 @@ class AlgorithmConfig(Section):
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
         return 0.0
+
+    def resampling_chat(self, chat: Chat) -> Chat | None:
+        """Return how a student that was asked by `chat` is asked again; None if it is not.
+
+        Answer and feedback are left out.
+
+        Raises:
+            StudyError: a prompt that the section names is missing or invalid.
+        """
+        return None
 
     @abstractmethod
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "Algorithm[Any]":

@@ -36,6 +36,17 @@ class Feedback:
         """The text that is spliced onto the student's answer."""
         return f"\n\n{self.reason}\n\n{self.phrase}"
 
+    @property
+    def opening(self) -> str:
+        """The first words of the reason, up to its first colon and space; empty without one."""
+        first, colon, _ = self.reason.partition(": ")
+        return first + colon if colon else ""
+
+    @property
+    def working(self) -> str:
+        """The reason without its `opening`."""
+        return self.reason.removeprefix(self.opening)
+
 
 def parse_feedback(reply: str | None) -> Feedback | None:
     """Parse a teacher's reply; None if it is missing (it did not end) or malformed.

@@ -1,7 +1,8 @@
-"""Guided rollouts: a teacher's feedback is spliced onto some of a batch's completions.
+"""Taught rollouts: a teacher's feedback changes some of a batch's completions.
 
-This is shared by ThinkTuning and its SFT control. `selection` decides which rollouts are taught,
-`schedule` how many, and `feedback` parses the reply and splices it on.
+`Taught` is shared by all algorithms that ask a teacher. `selection` decides which rollouts are
+taught, `schedule` how many, and `feedback` parses the reply and splices it on. `Guided`, of
+ThinkTuning and its SFT control, also marks which tokens of a spliced completion are guided.
 """
 
 import time
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class GuidedConfig(AlgorithmConfig):
-    """The keys shared by algorithms that splice a teacher's feedback onto rollouts.
+class TaughtConfig(AlgorithmConfig):
+    """The keys shared by algorithms that ask a teacher about rollouts.
 
-    `keep`: which spliced rollouts to keep, by their reward. `max_untaught_batches`: training stops
+    `keep`: which changed rollouts to keep, by their reward. `max_untaught_batches`: training stops
     after this many rollout batches in a row in which no reply of the teacher could be used, unless
     these replies are few beside those that could be used before; null: it never does.
     """
@@ -34,7 +35,6 @@ class GuidedConfig(AlgorithmConfig):
     select: Selection = "random"
     keep: Keep = "all"
     schedule: ScheduleConfig = ScheduleConfig()
-    mask: Mask = "trajectory"
     max_untaught_batches: PositiveInt | None = 5
 
     @property
@@ -47,11 +47,18 @@ class GuidedConfig(AlgorithmConfig):
         return schedule.guidance_rate(self.schedule, t, num_batches)
 
 
+class GuidedConfig(TaughtConfig):
+    """The keys of algorithms that train on spliced rollouts; `mask`: which tokens are guided."""
+
+    mask: Mask = "trajectory"
+
+
+T = TypeVar("T", bound=TaughtConfig, covariant=True)
 G = TypeVar("G", bound=GuidedConfig, covariant=True)
 
 
-class Guided(Algorithm[G], Generic[G]):
-    """Splices feedback onto rollouts, and marks the guided tokens: `guidance_mask` (B, T), bool."""
+class Taught(Algorithm[T], Generic[T]):
+    """Asks the teacher about rollouts, and splices its feedback onto them."""
 
     def augment(self, batch: RolloutBatch) -> None:
         """Choose rollouts, ask the teacher about them and splice its feedback on."""
@@ -74,20 +81,28 @@ class Guided(Algorithm[G], Generic[G]):
             first_group=batch.first_group,
             correct=[reward > 0 for reward in batch.student_rewards],
         )
-        self.teach(batch, chosen)
+        self.consult(batch, chosen)
         batch.metrics["time_teacher"] = time.perf_counter() - started
 
     def eligible(self, batch: RolloutBatch) -> list[bool]:
         """Return (P * G,): the rollouts that may be chosen, those that ended by themselves."""
         return [ended(ids, batch.eos_token_ids) for ids in batch.student_ids]
 
-    def teach(self, batch: RolloutBatch, chosen: list[int]) -> None:
-        """Ask the teacher about the chosen rollouts and splice its feedback on."""
+    def consult(self, batch: RolloutBatch, chosen: list[int]) -> None:
+        """Ask the teacher about the chosen rollouts and use its feedback."""
         for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
-            lesson = batch.lessons[i] = Lesson(reply, parse_feedback(reply))
-            if lesson.feedback:
-                self.splice(batch, i, lesson)
+            batch.lessons[i] = Lesson(reply, parse_feedback(reply))
+        self.teach(batch, [i for i, lesson in batch.lessons.items() if lesson.feedback])
         self.settle(batch)
+
+    def teach(self, batch: RolloutBatch, rows: list[int]) -> None:
+        """Change the completions that have feedback, in `completion_ids`; `settle` follows.
+
+        A lesson's `start` becomes the first token that the student did not sample as an answer to
+        the question. One that cannot be given is not `kept`.
+        """
+        for i in rows:
+            self.splice(batch, i, batch.lessons[i])
 
     def splice(self, batch: RolloutBatch, i: int, lesson: Lesson) -> None:
         """Splice feedback onto rollout i, if its tokens decode to exactly the two texts."""
@@ -124,6 +139,10 @@ class Guided(Algorithm[G], Generic[G]):
                 batch.replace(i, batch.completion_ids[i], lesson.start)
             else:
                 batch.completion_ids[i] = batch.student_ids[i]
+
+
+class Guided(Taught[G], Generic[G]):
+    """Marks the guided tokens of spliced rollouts: `guidance_mask` (B, T), bool."""
 
     def loss_inputs(
         self, batch: RolloutBatch, output: Mapping[str, "Tensor"]

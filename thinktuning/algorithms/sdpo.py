@@ -140,10 +140,10 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
             return super().eligible(batch)
         return [bool(ids) for ids in batch.student_ids]
 
-    def teach(self, batch: RolloutBatch, chosen: list[int]) -> None:
+    def consult(self, batch: RolloutBatch, chosen: list[int]) -> None:
         """Mark the chosen rollouts, after asking the teacher about them if there is one."""
         if self.config.uses_teacher:
-            super().teach(batch, chosen)
+            super().consult(batch, chosen)
         else:
             batch.lessons |= {i: Lesson(None, None, asked=False) for i in chosen}
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from thinktuning.algorithms.guided import Guided, GuidedConfig
+from thinktuning.algorithms.imitation import REFUSED, cross_entropy
 from thinktuning.teachers.prompts import TeacherPrompt
 from thinktuning.teachers.protocol import Teacher
 
@@ -29,13 +30,8 @@ class SFTAlgorithmConfig(GuidedConfig):
 class SFT(Guided[SFTAlgorithmConfig]):
     """The guided rollouts as supervised text."""
 
-    refused: ClassVar[Mapping[str, str]] = {
-        "beta": "its loss is a cross-entropy, without a KL term",
-        "entropy_coef": "its loss is a cross-entropy, without an entropy bonus",
-        "use_adaptive_entropy": "its loss is a cross-entropy, without an entropy bonus",
-    }
+    refused: ClassVar[Mapping[str, str]] = REFUSED
 
     def loss(self, logps: "Tensor", inputs: Mapping[str, "Tensor"]) -> "Tensor":
         """Return -mean(log pi) over the guided tokens."""
-        mask = inputs["guidance_mask"]
-        return -(logps * mask).sum() / mask.sum().clamp(min=1)
+        return cross_entropy(logps, inputs["guidance_mask"])

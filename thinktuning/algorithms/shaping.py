@@ -15,8 +15,12 @@ Departures from the paper and its released code:
 2. The guided loss is written as an advantage, A * pi / (pi + gamma), with a ratio of exactly 1:
    value and gradient are the same, and any GRPO surrogate can be used unchanged.
 
+`policy_shaping` is LUFFY's shaping of off-policy tokens, which Critique-GRPO uses too.
+
 Shapes: B completions, T tokens.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -30,7 +34,8 @@ def shaping_gamma(advantages: Tensor, aas: AASConfig) -> Tensor:
     paper:    clamp(A * bound / advantage_range, -bound, bound): linear over +-advantage_range
     released: -bound for every A: the released code clamps with min = bound > max = -bound, and
               torch returns the max
-    constant: `constant` for every A: LUFFY's policy shaping (arXiv 2504.14945, 0.1 there)
+    constant: `constant` for every A, 0.1 in LUFFY's policy shaping (arXiv 2504.14945), whose
+              gradient has another weight, since it has no stop-gradient: see `policy_shaping`
     """
     if aas.variant == "paper":
         slope = aas.bound / aas.advantage_range
@@ -80,3 +85,43 @@ def guided_advantages(
     shaped = guidance_mask.bool() & ~spared
     weight = shaping_weight(probabilities, shaping_gamma(advantages, aas))
     return torch.where(shaped, advantages * weight, advantages), shaped
+
+
+def policy_shaping(logps: Tensor, gamma: float) -> Tensor:
+    """Return f(pi) = pi / (pi + gamma) of each token, with its gradient (LUFFY, policy shaping).
+
+    The gradient is gamma * pi / (pi + gamma)^2 * grad log pi: its weight is largest, 1/4, at
+    pi = gamma, and small for tokens that are likely already and for those much rarer than gamma.
+    It is computed as f = sigmoid(log pi - log gamma).
+
+    Args:
+        logps: (B, T), log pi of each token.
+        gamma: the constant, above 0.
+    """
+    return torch.sigmoid(logps - math.log(gamma))
+
+
+def off_policy_terms(
+    logps: Tensor, advantages: Tensor, old_logps: Tensor | None, mask: Tensor, gamma: float
+) -> tuple[Tensor, Tensor]:
+    """Return advantages and old log-probabilities with which off-policy tokens lose -A * f(pi).
+
+    The clipped surrogate -min(ratio * A', clip(ratio) * A') of such a token has the ratio
+    pi / pi = 1, without a gradient, and A' = A * f(pi), with one. Clipping has no effect on it.
+
+    Args:
+        logps: (B, T), log pi of each completion token, with its graph.
+        advantages: (B,) or (B, T).
+        old_logps: (B, T); None where they are those of `logps`.
+        mask: (B, T), true where a token is off-policy.
+        gamma: that of `policy_shaping`.
+
+    Returns:
+        Both (B, T); where `mask` is false they are what was given.
+    """
+    if advantages.dim() == 1:
+        advantages = advantages.unsqueeze(1)
+    advantages = advantages.expand_as(logps)
+    shaped = advantages * policy_shaping(logps, gamma)
+    old = logps.detach() if old_logps is None else old_logps
+    return torch.where(mask, shaped, advantages), torch.where(mask, logps, old)

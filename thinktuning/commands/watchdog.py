@@ -11,7 +11,7 @@ those few may be texts that no teacher can judge.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from thinktuning.algorithms.guided import GuidedConfig
+from thinktuning.algorithms.guided import TaughtConfig
 from thinktuning.algorithms.rollout import Rollout
 from thinktuning.analysis.training import SILENT
 from thinktuning.io.errors import StudyError
@@ -44,7 +44,7 @@ class Watchdog:
 
     def __init__(self, algorithm: "Algorithm[Any]") -> None:
         config = algorithm.config
-        self.limit = config.max_untaught_batches if isinstance(config, GuidedConfig) else None
+        self.limit = config.max_untaught_batches if isinstance(config, TaughtConfig) else None
         self.own_loss = algorithm.replaces_loss
         self.guided = isinstance(config, GuidedConfig)
         self.num_asked = 0  # in the batches that `num_unusable` counts
