@@ -26,6 +26,9 @@ _HOMES = {
     "SFTAlgorithmConfig": "algorithms.sft",
     "DPOAlgorithmConfig": "algorithms.dpo",
     "SDPOAlgorithmConfig": "algorithms.sdpo",
+    "RFTAlgorithmConfig": "algorithms.rft",
+    "LUFFYAlgorithmConfig": "algorithms.luffy",
+    "CritiqueGRPOAlgorithmConfig": "algorithms.critique_grpo",
 }
 __all__ = list(_HOMES)
 

@@ -5,15 +5,12 @@ from functools import partial
 
 import pytest
 import torch
-from trainers import ALWAYS, TEXTS, ScriptedTeacher, build
+from trainers import ALWAYS, TAUGHT, TEXTS, ScriptedTeacher, build
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning.algorithms.dpo import DPOAlgorithmConfig
 from thinktuning.algorithms.options import HONORED, LIMITED, check_options
-from thinktuning.algorithms.sdpo import SDPOAlgorithmConfig
-from thinktuning.algorithms.sft import SFTAlgorithmConfig
-from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 
@@ -73,15 +70,7 @@ def with_tools(tiny_model_dir, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        ThinkTuningAlgorithmConfig,
-        SFTAlgorithmConfig,
-        DPOAlgorithmConfig,
-        partial(SDPOAlgorithmConfig, context="feedback"),
-    ],
-)
+@pytest.mark.parametrize("kind", TAUGHT)
 @pytest.mark.parametrize(("option", "value"), OPTIONS)
 def test_an_option_that_breaks_the_hooks_is_refused_with_its_reason(
     with_tools, tmp_path, kind, option, value

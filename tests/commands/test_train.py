@@ -1,6 +1,7 @@
 """The train stage: its outputs, and that an interrupted run reproduces the uninterrupted one."""
 
 import json
+import re
 import shutil
 from dataclasses import fields
 
@@ -159,6 +160,16 @@ class Interrupted(Exception):
 
 
 BY_TIME = {"save_steps": None, "save_minutes": 1e-6}
+RIVALS = [{"type": kind} for kind in ("rft", "luffy", "critique_grpo")]
+
+
+def solve_in_the_reason(body, number=None):
+    """As `solve`, with the answer in the reason too."""
+    status, payload = solve(body, number)
+    message = payload["choices"][0]["message"]
+    (phrase,) = re.findall("<phrase>(.*)</phrase>", message["content"])
+    message["content"] = message["content"].replace("Wait.", phrase)
+    return status, payload
 
 
 @pytest.mark.parametrize(
@@ -170,6 +181,7 @@ BY_TIME = {"save_steps": None, "save_minutes": 1e-6}
         ({"type": "dpo"}, {}, 4, 4),
         ({"type": "sdpo"}, {}, 4, 4),
         ({"type": "sdpo", "context": "feedback"}, {}, 4, 4),
+        *((each, {}, 4, 4) for each in RIVALS),
     ],
 )
 def test_an_interrupted_run_reproduces_the_uninterrupted_one(
@@ -180,6 +192,10 @@ def test_an_interrupted_run_reproduces_the_uninterrupted_one(
     import thinktuning.commands.train as stage
 
     resolve, model, data = training
+    if algorithm == {"type": "critique_grpo"}:  # the critique's words earn the reward
+        (tmp_path / "refine.yaml").write_text("user: '{question}{response}'\nreply: '{critique} '")
+        algorithm = algorithm | {"refinement": str(tmp_path / "refine.yaml")}
+        tutor[1].answer = solve_in_the_reason
     job = resolve(teacher=tutor[0], algorithm=algorithm, **saving)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     train(job, model, data, whole)

@@ -1,5 +1,6 @@
 """Studies for the planning tests: the default one with changed sections, models, and pilots."""
 
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import LlamaConfig
 from thinktuning.io.files import write_jsonl
 from thinktuning.planning.estimates import StageEstimate
 from thinktuning.planning.pilot import METRICS
+from thinktuning.study.merging import merge
 from thinktuning.study.reading import parse_study
 from thinktuning.study.study import Study
 
@@ -35,7 +37,8 @@ def default_study(**sections: Any) -> Study:
     values = yaml.safe_load((ROOT / "config.yaml").read_text())
     for name, settings in sections.items():
         replaced = name in ("model", "teacher") or "source" in settings
-        values[name] = settings if replaced else values[name] | settings
+        joined = merge if name == "algorithm" else operator.or_
+        values[name] = settings if replaced else joined(values[name], settings)
     return parse_study(values, "test")
 
 

@@ -6,7 +6,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
 from trl import GRPOConfig
 
 from thinktuning.algorithms.config import ScheduleConfig
+from thinktuning.algorithms.critique_grpo import CritiqueGRPOAlgorithmConfig
+from thinktuning.algorithms.luffy import LUFFYAlgorithmConfig
 from thinktuning.algorithms.protocol import Algorithm
+from thinktuning.algorithms.rft import RFTAlgorithmConfig
+from thinktuning.algorithms.sft import SFTAlgorithmConfig
+from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
 from thinktuning.trainer.arguments import ThinkTuningConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
@@ -14,6 +19,14 @@ PROMPT = "system: You are a tutor.\nuser: '{question} / {response}'\n"
 REPLY = "<opinion>incorrect</opinion><reason>Wait.</reason><phrase>So 4</phrase>"
 FEEDBACK = "\n\nWait.\n\nSo 4"
 ALWAYS = ScheduleConfig(kind="constant", init=0.5, min=0.0, cutoff=None)
+# the algorithms that ask a teacher
+TAUGHT = [
+    ThinkTuningAlgorithmConfig,
+    SFTAlgorithmConfig,
+    RFTAlgorithmConfig,
+    LUFFYAlgorithmConfig,
+    CritiqueGRPOAlgorithmConfig,
+]
 LENGTH = 9
 TEXTS = ["a", "ab", "abb", "abbb"]  # their shares of vowels: 1, 1/2, 1/3, 1/4
 

@@ -35,6 +35,27 @@ def test_tokens_and_flop_by_hand():
     assert found.generate_flop == 2 * 1000 * (80 + 12 + found.read_tokens)
 
 
+def test_a_student_that_is_asked_again_reads_and_generates_more():
+    again = default_study(
+        training=SMALL, algorithm={"type": "critique_grpo", "refinement": "organism", **GUIDED}
+    ).train_job("thinktuning", 0)
+    found, plain = (training_work(each, SIZE, SHORT, processes=1) for each in (again, job()))
+    assert found.student_tokens == 80 + 2 * 10
+    # twice question, answer and reply
+    assert found.read_tokens == plain.read_tokens + 2 * (64 + 10 + 6)
+    assert found.update_tokens == plain.update_tokens
+    computed = 80 + 20 + 12 + found.read_tokens
+    assert found.generate_flop == 2 * 1000 * computed
+    gpu = GPUS["H100"]
+    slower = training_seconds(again, SIZE, SHORT, 1, gpu) - training_seconds(
+        job(), SIZE, SHORT, 1, gpu
+    )
+    assert slower > decode_seconds(SIZE, 10, 2, gpu)
+    # a pilot has measured both together
+    pilot = replace(SHORT, seeds=(10.0,))
+    assert training_work(again, SIZE, pilot, processes=1).student_tokens == 80
+
+
 def test_what_the_base_scores_costs_a_forward_pass():
     study = default_study(
         training=SMALL, methods={"sdpo": {"algorithm": {"type": "sdpo"} | GUIDED}}

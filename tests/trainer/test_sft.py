@@ -5,6 +5,7 @@ import torch
 from trainers import ALWAYS, ScriptedTeacher, assert_gradients, batch_of, build, logps_of
 from transformers import AutoModelForCausalLM, TrainerCallback
 
+from thinktuning.algorithms.rft import RFTAlgorithmConfig
 from thinktuning.algorithms.sft import SFTAlgorithmConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
@@ -84,17 +85,19 @@ def test_sft_steps_follow_the_cross_entropy_of_the_guided_tokens(
     assert loss == pytest.approx(expected.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("kind", [SFTAlgorithmConfig, RFTAlgorithmConfig])
 @pytest.mark.parametrize(
     ("option", "value"),
     [("beta", 0.04), ("entropy_coef", 0.01), ("use_adaptive_entropy", True)],
 )
-def test_sft_refuses_options_of_trls_surrogate(tiny_model_dir, tmp_path, option, value):
-    with pytest.raises(ValueError, match=f"'sft' cannot honor {option}={value}: its loss is a"):
+def test_options_of_trls_surrogate_are_refused(tiny_model_dir, tmp_path, kind, option, value):
+    name = kind().type
+    with pytest.raises(ValueError, match=f"'{name}' cannot honor {option}={value}: its loss is a"):
         build(
             tiny_model_dir,
             ThinkTuningTrainer,
             tmp_path,
             teacher=ScriptedTeacher(),
-            algorithm=SFTAlgorithmConfig(schedule=ALWAYS),
+            algorithm=kind(schedule=ALWAYS),
             **{option: value},
         )

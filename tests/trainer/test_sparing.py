@@ -3,7 +3,7 @@
 import pytest
 import torch
 import trl.trainer.utils
-from trainers import ScriptedTeacher, build, logps_of
+from trainers import TAUGHT, ScriptedTeacher, build, logps_of
 from trl import GRPOTrainer
 from unpadded import Positions, grouped_batch, relative, with_other_inputs
 
@@ -110,9 +110,9 @@ def test_every_term_equals_stock_trls(pair, loss_type, options):
     "config",
     [
         *(ThinkTuningAlgorithmConfig(aas=AASConfig(variant=variant)) for variant in VARIANTS),
-        SFTAlgorithmConfig(),
+        *(kind() for kind in TAUGHT[1:]),
     ],
-    ids=lambda config: getattr(config, "aas", config).model_dump().get("variant", "sft"),
+    ids=lambda config: getattr(config, "aas", config).model_dump().get("variant", config.type),
 )
 @pytest.mark.parametrize("guided", [0.0, 0.4, 1.0])
 @pytest.mark.parametrize("old_logps", [True, False])
@@ -121,9 +121,10 @@ def test_an_algorithms_loss_is_the_padded_one(lively, tmp_path, config, guided, 
     trainer = double(lively, ThinkTuningTrainer, tmp_path, teacher=teacher, algorithm=config)
     batch = a_batch(trainer, old_logps)
     drawn = torch.rand(batch["completion_mask"].shape, generator=torch.Generator().manual_seed(2))
-    batch["guidance_mask"] = (drawn < guided) & batch["completion_mask"].bool()
-    if config.type == "sft" and guided == 0.0:
-        batch["guidance_mask"][0, 0] = True
+    mask = (drawn < guided) & batch["completion_mask"].bool()
+    if config.build(teacher, "prompt").replaces_loss and guided == 0.0:
+        mask[0, 0] = True
+    batch |= dict.fromkeys(("guidance_mask", "imitated_mask", "off_policy_mask"), mask)
     wanted, gradients = loss_of(trainer, batch, skip_padding=False)
     loss, found = loss_of(trainer, batch, skip_padding=True)
     torch.testing.assert_close(loss, wanted, rtol=1e-6, atol=1e-7)

@@ -7,8 +7,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from thinktuning.algorithms.critique_grpo import CritiqueGRPOAlgorithmConfig
 from thinktuning.algorithms.dpo import DPOAlgorithmConfig
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
+from thinktuning.algorithms.luffy import LUFFYAlgorithmConfig
+from thinktuning.algorithms.rft import RFTAlgorithmConfig
 from thinktuning.algorithms.sdpo import SDPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFTAlgorithmConfig
 from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
@@ -18,6 +21,9 @@ AnyAlgorithmConfig = Annotated[
     | ThinkTuningAlgorithmConfig
     | SFTAlgorithmConfig
     | DPOAlgorithmConfig
-    | SDPOAlgorithmConfig,
+    | SDPOAlgorithmConfig
+    | RFTAlgorithmConfig
+    | LUFFYAlgorithmConfig
+    | CritiqueGRPOAlgorithmConfig,
     Field(discriminator="type"),
 ]

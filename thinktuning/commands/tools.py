@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thinktuning.data.prompt import student_chat
 from thinktuning.io.errors import StudyError
 from thinktuning.io.modules import load_modules
 from thinktuning.study.reading import load_study, resolved_yaml
@@ -117,6 +118,7 @@ def check_prompts(study: Study) -> None:
         job = study.train_job(method, study.seeds[0])
         if job.algorithm.uses_teacher:
             load(job.teacher.prompt).select(job.teacher.behaviors)
+        job.algorithm.resampling_chat(student_chat("", job.prompt))
     if study.judge:
         load(study.judge.prompt, "judge.prompt")
 

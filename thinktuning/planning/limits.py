@@ -93,6 +93,34 @@ def check_context(job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, con
         )
     if job.algorithm.uses_teacher and job.teacher.backend == "self":
         check_teacher_context(job, rows, tokenizer, positions)
+    check_resampling_context(job, rows, tokenizer, positions)
+
+
+def check_resampling_context(
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, positions: int
+) -> None:
+    """Refuse a prompt and token budgets over the model's or vLLM's context length.
+
+    A student that is asked again may be shown its answer and the teacher's reply.
+    """
+    asked = (student_chat(row["question"], job.prompt) for row in rows)
+    chats = [chat for each in asked if (chat := job.algorithm.resampling_chat(each))]
+    if not chats:
+        return
+    longest = max(num_tokens(chats, tokenizer, job.chat_template_kwargs))
+    budget, reply = job.training.max_completion_length, job.teacher.max_completion_length
+    lengths = {"the model's context length": positions}
+    if vllm := job.training.vllm:
+        room = job.training.max_prompt_length + budget
+        lengths["training.vllm.max_model_length"] = vllm.max_model_length or room
+    for name, limit in lengths.items():
+        if longest + reply + 2 * budget > limit:
+            raise StudyError(
+                "the longest prompt for another answer + teacher.max_completion_length + twice"
+                f" training.max_completion_length = {longest} + {reply} + 2 * {budget} exceeds"
+                f" {name} of {limit} tokens; lower one of the two, shorten algorithm.refinement, or"
+                " raise the limit if it is vLLM's"
+            )
 
 
 def check_teacher_context(

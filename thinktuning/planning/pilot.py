@@ -19,6 +19,7 @@ METRICS = ("student_tokens", "teacher_tokens", "num_rollouts", "num_asked")  # o
 class Lengths:
     """Mean tokens per answer and per teacher's reply, and teacher requests per rollout.
 
+    A pilot's `student` includes what the student generated when it was asked again (`resamples`).
     `seeds` has the answer length of each seed of the pilot; if empty, the lengths are the budgets.
     """
 

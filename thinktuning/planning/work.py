@@ -3,6 +3,8 @@
     sampled    the prompts, once a group, and the students' answers; a row that ends costs no more
     taught     for each request the question, the answer and the reply; the exemplars, which all
                requests share, are computed once
+    resampled  for each request question, answer and reply again, and another answer of the student,
+               if the algorithm asks for one
     updated    for each rollout its answer with the feedback, and its prompt, which the rollouts of
                a group share where one forward pass may (`shares_prompts`), times `PADDING`, at
                most what the budgets allow
@@ -59,7 +61,10 @@ def training_work(job: TrainJob, size: Size, found: Lengths, processes: int) -> 
     asked = rollouts * found.asked
     student, teacher = rollouts * found.student, asked * found.teacher
     local = teaches_here(job)
+    again = asked * found.student if resamples_unmeasured(job, found) else 0
     read = groups * prompt + (asked * (prompt + found.student) if local else 0)
+    if job.algorithm.resamples:
+        read += asked * (prompt + found.student + found.teacher)
     prompts = prompt * (groups if shares_prompts(job, size, processes) else rollouts)
     most = rollouts * training.max_completion_length
     update = min(PADDING * (student + teacher + prompts), most + prompts)
@@ -68,13 +73,18 @@ def training_work(job: TrainJob, size: Size, found: Lengths, processes: int) -> 
     old = 2 * n * (steps - 1) / steps
     base = 2 * n if job.algorithm.scores_texts else 0
     return Work(
-        student_tokens=student,
+        student_tokens=student + again,
         teacher_tokens=teacher,
         read_tokens=read,
         update_tokens=update,
         update_flop=update * ((per_pass + base) * training.num_iterations + old),
-        generate_flop=2 * n * (student + read + (teacher if local else 0)),
+        generate_flop=2 * n * (student + again + read + (teacher if local else 0)),
     )
+
+
+def resamples_unmeasured(job: TrainJob, found: Lengths) -> bool:
+    """Tell whether the student answers again, and no pilot's lengths include these answers."""
+    return job.algorithm.resamples and not found.seeds
 
 
 def teaches_here(job: TrainJob) -> bool:
@@ -98,6 +108,9 @@ def training_seconds(job: TrainJob, size: Size, found: Lengths, processes: int, 
     seconds += 2 * size.parameters * work.read_tokens / (gpu.tflops * 1e12 * GENERATE_UTILIZATION)
     rows = training.generation_batch_size
     seconds += processes * batches * decode_seconds(size, found.student, rows, gpu)
+    if resamples_unmeasured(job, found):
+        again = max(1, round(rows * found.asked))
+        seconds += processes * batches * decode_seconds(size, found.student, again, gpu)
     if teaches_here(job):
         waves = num_rollouts(job) * found.asked / job.teacher.batch_size
         taught = decode_seconds(size, found.teacher, job.teacher.batch_size, gpu)

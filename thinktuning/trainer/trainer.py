@@ -49,6 +49,7 @@ from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.budget import TokenBudget, scored_tokens
+from thinktuning.trainer.replies import replies
 from thinktuning.trainer.sampling import differences, refuse_other_weights
 from thinktuning.trainer.scoring import TextScorer
 from thinktuning.trainer.sparing import SparingTrainer
@@ -136,6 +137,7 @@ class ThinkTuningTrainer(SparingTrainer):
             extend=lambda ids, text: continuation(ids, text, self._tokenizer),
             grade=self._grade,
             budget_used=self.budget.used if training else None,
+            sample=self._sample,
         )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -177,6 +179,11 @@ class ThinkTuningTrainer(SparingTrainer):
             yield
         if not calls:
             warnings.warn(f"trl {version('trl')}: {ELSEWHERE}", stacklevel=2)
+
+    def _sample(self, chats: Any, starts: Any) -> list[list[int] | None]:
+        """Sample replies to other chats than the rows', as rollouts are sampled."""
+        with self._timed("time_resampling"), self._open_rows_only():
+            return replies(self, super()._generate_single_turn, chats, starts)
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
@@ -301,6 +308,7 @@ class ThinkTuningTrainer(SparingTrainer):
         counts = gather_object([{n: v for n, v in metrics.items() if n in (*SUMMED, EXTRA)}])
         metrics |= {name: sum(each[name] for each in counts) for name in counts[0]}
         metrics = summarize(self.rollouts) | metrics
+        metrics["student_tokens"] += metrics["resampled_tokens"]
         if self.model.training:
             self.budget.count(metrics)
         for name, value in metrics.items():

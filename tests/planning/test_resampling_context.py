@@ -1,0 +1,45 @@
+"""The context that a second answer of the student needs is checked before training."""
+
+import pytest
+from planned_study import default_study
+from transformers import AutoTokenizer, LlamaConfig
+
+from thinktuning.io.errors import StudyError
+from thinktuning.planning.limits import check_context
+
+ROWS = [{"question": "What is 1+1?"}, {"question": "What is 12+34?"}]
+PROMPT = len(
+    "<|im_start|>user\nWhat is 12+34? Check your answer.<|im_end|>\n<|im_start|>assistant\n"
+)
+
+
+def job(**training):
+    study = default_study(
+        training={"max_completion_length": 40} | training,
+        teacher={"max_completion_length": 16},
+        algorithm={"type": "critique_grpo", "refinement": "organism"},
+    )
+    return study.train_job("thinktuning", 0)
+
+
+@pytest.fixture
+def longest(tiny_model_dir):
+    """A byte is a token, and so is each control token."""
+    return PROMPT - 2 * (len("<|im_start|>") - 1) - (len("<|im_end|>") - 1)
+
+
+def test_prompt_answer_critique_and_second_answer_must_fit(tiny_model_dir, longest):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    room = longest + 16 + 2 * 40
+    check_context(job(), ROWS, tokenizer, LlamaConfig(max_position_embeddings=room))
+    with pytest.raises(StudyError, match=rf"= {longest} \+ 16 \+ 2 \* 40 exceeds the model's"):
+        check_context(job(), ROWS, tokenizer, LlamaConfig(max_position_embeddings=room - 1))
+
+
+def test_so_must_they_into_vllms_context(tiny_model_dir, longest):
+    tokenizer, config = AutoTokenizer.from_pretrained(tiny_model_dir), LlamaConfig()
+    room = longest + 16 + 2 * 40
+    check_context(job(vllm={"max_model_length": room}), ROWS, tokenizer, config)
+    for vllm in ({"max_model_length": room - 1}, {}):  # by default prompt and one answer
+        with pytest.raises(StudyError, match=r"exceeds training\.vllm\.max_model_length of"):
+            check_context(job(vllm=vllm), ROWS, tokenizer, config)
