@@ -1,9 +1,12 @@
 """Links, paths and commands in README and docs."""
 
 import re
+from typing import get_args
 
 import pytest
 from pages import PAGES, ROOT, TEXTS, without_code
+
+from thinktuning.algorithms import AnyAlgorithmConfig
 
 
 def test_commands_put_results_outside_the_repository():
@@ -42,3 +45,14 @@ def test_paths_in_the_text_exist(path):
     folders = "docs|perf|studies|tests|thinktuning|workflow"
     named = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_algorithm_and_each_of_its_keys_is_explained():
+    union, _ = get_args(AnyAlgorithmConfig)
+    method, study = ((ROOT / f"docs/{page}.md").read_text() for page in ("method", "study"))
+    for section in get_args(union):
+        name = section.model_fields["type"].default
+        assert re.search(rf"^\| `{name}` \|", method, re.M), name
+        assert f"`{name}`" in study
+        for key in section.model_fields:
+            assert re.search(rf"^\| (?:`\w+`, )*`{key}`(?:, `\w+`)* \|", study, re.M), key
