@@ -71,6 +71,16 @@ def test_the_models_generation_config_does_not_act_on_training(training, tutor, 
     assert all(torch.equal(runs[0][1][name], runs[1][1][name]) for name in runs[0][1])
 
 
+def test_a_curriculum_asks_easy_questions_first(training, tmp_path):
+    resolve, model, data = training
+    settings = {"curriculum": "length", "rollouts_per_step": 16, "learning_rate": 1e-8}
+    train(resolve(algorithm={"type": "grpo"}, **settings), model, data, tmp_path / "run")
+    rollouts = read_jsonl(tmp_path / "run" / "rollouts.jsonl")
+    lengths = [len(rollout["question"]) for rollout in rollouts]
+    # four answers each to twice twelve questions, two of which have another digit
+    assert lengths == [12] * 4 * 2 * 10 + [13] * 4 * 2 * 2
+
+
 def test_lora_publishes_a_plain_model(training, tmp_path, tutor):
     from transformers import AutoModelForCausalLM
 

@@ -88,26 +88,6 @@ def test_the_loss_is_that_of_the_papers(
     assert_gradients(gradients, expected, parameters)
 
 
-@pytest.mark.parametrize("correction", [True, False])
-def test_the_teachers_tokens_have_no_importance_ratio(tiny_model_dir, tmp_path, correction):
-    """vLLM's correction is 1 where `replace` left None, and so has no part in their loss."""
-    trainer = build(
-        tiny_model_dir,
-        ThinkTuningTrainer,
-        tmp_path,
-        teacher=ScriptedTeacher(),
-        algorithm=LUFFYAlgorithmConfig(schedule=ALWAYS),
-        loss_type="bnpo",
-    )
-    inputs, logps = batch_of(trainer, "all", with_old_logps=True)
-    inputs["off_policy_mask"] = inputs.pop("guidance_mask")
-    trainer.use_vllm = trainer.vllm_importance_sampling_correction = correction
-    inputs["importance_sampling_ratio"] = torch.ones_like(logps)
-    loss = trainer._compute_loss(trainer.model, inputs)
-    expected = expected_loss(inputs, logps, 0.1, "bnpo", None)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
 def test_traces_are_rewarded_and_trained_in_the_places_of_rollouts(likely_eos, tmp_path):
     teacher = ScriptedTeacher()
     trainer = build(

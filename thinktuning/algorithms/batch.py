@@ -11,8 +11,9 @@ from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
 from thinktuning.models.chat import Chat
 
 LogProbs = list[list[float | None]]
-# metrics that count something; `resampled_tokens`: what the student generated in `sample`
-SUMMED = ("teacher_tokens", "resampled_tokens", "scored_tokens", "num_unspliced", "num_cut_off")
+# metrics that count something; `resampled_tokens`: what the student generated besides `student_ids`
+SUMMED = ("teacher_tokens", "resampled_tokens", "num_resampled", "scored_tokens")
+SUMMED += ("num_unspliced", "num_cut_off")
 EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
 
 

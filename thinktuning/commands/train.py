@@ -27,6 +27,7 @@ from thinktuning.commands.checkpoints import (
 )
 from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
+from thinktuning.data.curriculum import easy_first
 from thinktuning.data.questions import read_questions
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
@@ -100,6 +101,9 @@ def train(
     prompts = checked_prompts(job, rows, tokenizer, data, processes.num_processes)
     check_context(job, rows, tokenizer, AutoConfig.from_pretrained(model_dir))
     teacher = build_teacher(job, rows, teacher_dir)
+    if measure := job.training.curriculum:
+        size = job.training.num_prompts * processes.num_processes
+        prompts = easy_first(prompts, measure, size, job.seed)
     checkpoints = output / "checkpoints"
     inputs: dict[str, str | None] = {}
     resume_from: list[str | None] = [None]
@@ -220,7 +224,7 @@ def build_trainer(
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
     not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
-    not_in_trl |= {"save_steps", "save_minutes", "budget"}
+    not_in_trl |= {"save_steps", "save_minutes", "budget", "curriculum"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
@@ -238,6 +242,7 @@ def trainer_settings(job: TrainJob) -> dict[str, Any]:
         "teacher_prompt": job.teacher.prompt,
         "teacher_behaviors": job.teacher.behaviors,
         "reseed_each_epoch": True,
+        "shuffle_dataset": job.training.curriculum is None,
     }
 
 

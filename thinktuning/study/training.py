@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
+from thinktuning.data.curriculum import Difficulty
 from thinktuning.io.section import Fraction, NonNegative, Positive, Section
 from thinktuning.study.budget import BudgetConfig
 from thinktuning.trainer.config import passes
@@ -61,6 +62,10 @@ class TrainingConfig(Section):
     A checkpoint is written after the rollout batch at whose end `save_minutes` have passed without
     one, and after every `save_steps` optimizer steps; null switches a rule off.
 
+    `max_resamplings`: how often a group whose rewards are all equal is sampled again.
+
+    `curriculum`: ask easy questions first, by this measure of the question; null: in random order.
+
     `reward`: what is verified of a completion that ended by itself: its last box, or, as in the
     paper's released code, the whole text (`thinktuning.grading.whole_text`).
 
@@ -93,6 +98,8 @@ class TrainingConfig(Section):
     delta: Positive | None = 3.0
     beta: NonNegative = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
+    max_resamplings: Annotated[int, Field(ge=0)] = 0
+    curriculum: Difficulty | None = None
     reward: Literal["last_box", "whole_text"] = "last_box"
     bf16: bool = False
     gradient_checkpointing: bool = False
@@ -116,6 +123,11 @@ class TrainingConfig(Section):
     def num_rollout_batches(self) -> int:
         """The number of rollout batches in the whole training."""
         return self.max_steps // self.optimizer_steps_per_rollout_batch
+
+    @property
+    def num_prompts(self) -> int:
+        """The number of questions asked in the whole training, per process."""
+        return self.num_rollout_batches * self.generation_batch_size // self.num_generations
 
     @property
     def scoring_passes(self) -> int:

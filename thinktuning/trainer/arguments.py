@@ -28,6 +28,8 @@ class ThinkTuningConfig(GRPOConfig):
             the trainer's by more nats than this on average: its weights are others. None: only log.
         budget: tokens that end training, a mapping (or JSON) with `tokens`, `scored_tokens` or both
             (`thinktuning.trainer.config`); None: training ends by TRL's arguments alone.
+        max_resamplings: how often a group whose rewards are all equal is sampled again, before the
+            algorithm changes it (`trainer.zero_variance`); 0: never.
         skip_padding: compute and sample without the padding of TRL's batches, and without what
             cannot change a gradient; False does it as stock TRL, bit for bit.
     """
@@ -62,6 +64,9 @@ class ThinkTuningConfig(GRPOConfig):
     )
     budget: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Tokens that end training: tokens, scored_tokens."}
+    )
+    max_resamplings: int = field(
+        default=0, metadata={"help": "How often to sample a group with equal rewards again."}
     )
     skip_padding: bool = field(
         default=True, metadata={"help": "Compute and sample without padding; false: as stock TRL."}

@@ -20,16 +20,15 @@ A run is the algorithm in its configuration only if the hooks run. Training ther
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
 does not read it afterwards.
 
-Its base class `SparingTrainer` computes TRL's log-probabilities without padding, and leaves out
-what cannot change a gradient. With `algorithm: {type: grpo}` the gradients are stock TRL's, to
+Its base class `ResamplingTrainer` samples without padding, also what TRL does not ask for, and that
+one's, `SparingTrainer`, computes TRL's log-probabilities without padding, and leaves out what
+cannot change a gradient. With `algorithm: {type: grpo}` the gradients are stock TRL's, to
 rounding; with `skip_padding=False` everything equals stock TRL bit for bit.
 """
 
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -43,24 +42,17 @@ from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
 from thinktuning.grading.once import GradedOnce, graded_once
 from thinktuning.models.chat import continuation
-from thinktuning.models.generation import decoding, is_sharded
 from thinktuning.teachers.local import SelfTeacher
 from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.budget import TokenBudget, scored_tokens
-from thinktuning.trainer.replies import replies
+from thinktuning.trainer.resampling import ResamplingTrainer
 from thinktuning.trainer.sampling import differences, refuse_other_weights
 from thinktuning.trainer.scoring import TextScorer
-from thinktuning.trainer.sparing import SparingTrainer
-
-ELSEWHERE = (
-    "GRPOTrainer did not sample by the model's `generate`, so rows that have ended may still be"
-    " computed; this costs time and changes nothing else"
-)
 
 
-class ThinkTuningTrainer(SparingTrainer):
+class ThinkTuningTrainer(ResamplingTrainer):
     """GRPO with an algorithm's hooks.
 
     After each rollout batch, `rollouts` holds the `Rollout`s of all processes.
@@ -91,7 +83,7 @@ class ThinkTuningTrainer(SparingTrainer):
             algorithm = config.build(teacher, prompt)
         algorithm.check(changed_options(self))
         self.algorithm: Algorithm[Any] = algorithm
-        if algorithm.augments:
+        if algorithm.augments or self.max_resamplings:
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
@@ -162,28 +154,12 @@ class ThinkTuningTrainer(SparingTrainer):
             completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
         if len(completion_ids) == len(self.batch.rows):  # not a later turn, with tools
             self.batch.sampled(completion_ids, logprobs)
-            if self.algorithm.augments and self.model.training:
-                self.algorithm.augment(self.batch)
+            if self.model.training:
+                self._resample_equal(*args, **kwargs)
+                if self.algorithm.augments:
+                    self.algorithm.augment(self.batch)
                 return self.batch.completion_ids, self.batch.logprobs
         return completion_ids, logprobs
-
-    @contextmanager
-    def _open_rows_only(self) -> Iterator[None]:
-        """Sample by our decoding loop where transformers samples, unless `skip_padding` is off."""
-        elsewhere = self.use_vllm or self.use_transformers_continuous_batching
-        model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
-        if elsewhere or not getattr(self.args, "skip_padding", True) or is_sharded(model):
-            yield
-            return
-        with decoding(model) as calls:
-            yield
-        if not calls:
-            warnings.warn(f"trl {version('trl')}: {ELSEWHERE}", stacklevel=2)
-
-    def _sample(self, chats: Any, starts: Any) -> list[list[int] | None]:
-        """Sample replies to other chats than the rows', as rollouts are sampled."""
-        with self._timed("time_resampling"), self._open_rows_only():
-            return replies(self, super()._generate_single_turn, chats, starts)
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
