@@ -2,10 +2,10 @@
 
 import pytest
 from planned_study import default_study
-from transformers import AutoTokenizer, LlamaConfig
+from transformers import AutoTokenizer
 
 from thinktuning.io.errors import StudyError
-from thinktuning.planning.limits import check_context
+from thinktuning.planning.limits import check_resampling_context
 
 ROWS = [{"question": "What is 1+1?"}, {"question": "What is 12+34?"}]
 PROMPT = len(
@@ -31,15 +31,15 @@ def longest(tiny_model_dir):
 def test_prompt_answer_critique_and_second_answer_must_fit(tiny_model_dir, longest):
     tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     room = longest + 16 + 2 * 40
-    check_context(job(), ROWS, tokenizer, LlamaConfig(max_position_embeddings=room))
+    check_resampling_context(job(), ROWS, tokenizer, room)
     with pytest.raises(StudyError, match=rf"= {longest} \+ 16 \+ 2 \* 40 exceeds the model's"):
-        check_context(job(), ROWS, tokenizer, LlamaConfig(max_position_embeddings=room - 1))
+        check_resampling_context(job(), ROWS, tokenizer, room - 1)
 
 
 def test_so_must_they_into_vllms_context(tiny_model_dir, longest):
-    tokenizer, config = AutoTokenizer.from_pretrained(tiny_model_dir), LlamaConfig()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
     room = longest + 16 + 2 * 40
-    check_context(job(vllm={"max_model_length": room}), ROWS, tokenizer, config)
+    check_resampling_context(job(vllm={"max_model_length": room}), ROWS, tokenizer, 1024)
     for vllm in ({"max_model_length": room - 1}, {}):  # by default prompt and one answer
         with pytest.raises(StudyError, match=r"exceeds training\.vllm\.max_model_length of"):
-            check_context(job(vllm=vllm), ROWS, tokenizer, config)
+            check_resampling_context(job(vllm=vllm), ROWS, tokenizer, 1024)
