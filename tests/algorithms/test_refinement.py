@@ -1,11 +1,14 @@
 """The prompts of refinements: the packaged ones, and mistakes in a user's."""
 
 import pytest
+from edited_study import DEFAULT
 
 from thinktuning.algorithms.critique_grpo import CritiqueGRPOAlgorithmConfig
 from thinktuning.algorithms.feedback import Feedback
 from thinktuning.algorithms.refinement import load, locate
+from thinktuning.commands.tools import check_prompts
 from thinktuning.io.errors import StudyError
+from thinktuning.study.reading import parse_study
 
 CHAT = [{"role": "user", "content": "4 - 1 ="}]
 FEEDBACK = Feedback("incorrect", "Wait, let me check: 4 - 1 = 3.", "The answer is \\boxed{3}")
@@ -60,3 +63,12 @@ def test_the_prompt_is_one_of_the_files_that_the_section_names():
     assert CritiqueGRPOAlgorithmConfig(refinement="organism").files() == {
         "organism": locate("organism")
     }
+
+
+def test_validate_finds_a_prompt_that_is_missing(tmp_path):
+    path = str(tmp_path / "missing.yaml")
+    algorithm = {"type": "critique_grpo", "refinement": path}
+    methods = DEFAULT["methods"] | {"critique_grpo": {"algorithm": algorithm}}
+    study = parse_study(DEFAULT | {"methods": methods}, "test")
+    with pytest.raises(StudyError, match=r"missing\.yaml: cannot be read"):
+        check_prompts(study)
