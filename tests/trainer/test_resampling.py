@@ -1,7 +1,5 @@
 """`RolloutBatch.sample`: the current student's replies to other chats than the rows'."""
 
-import copy
-
 import pytest
 import torch
 from trainers import ALWAYS, REPLY, ScriptedTeacher, build
@@ -9,6 +7,7 @@ from trainers import ALWAYS, REPLY, ScriptedTeacher, build
 import thinktuning.trainer.replies as replies
 from thinktuning.algorithms.critique_grpo import CritiqueGRPOAlgorithmConfig
 from thinktuning.models.chat import encode_chats, generate_ids
+from thinktuning.teachers.local import frozen_copy
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 REFINE = "user: 'again: {question} {response} {critique}'\nreply: '{opening}so '\n"
@@ -21,7 +20,7 @@ def refine(tmp_path):
     return CritiqueGRPOAlgorithmConfig(schedule=ALWAYS, refinement=str(path), num_refinements=None)
 
 
-def trained(directory, output, algorithm, **settings):
+def trained(directory, output, algorithm, top_k=0, **settings):
     """Train for a rollout batch; return the trainer and what it was asked and has replied."""
     trainer = build(
         directory,
@@ -34,8 +33,10 @@ def trained(directory, output, algorithm, **settings):
     calls, sample = [], trainer._sample
 
     def recorded(chats, starts):
-        weights = copy.deepcopy(trainer.model)
+        weights = frozen_copy(trainer.model)
+        trainer.generation_config.top_k = top_k
         calls.append((list(chats), list(starts), sample(chats, starts), weights))
+        trainer.generation_config.top_k = 0
         return calls[-1][2]
 
     trainer._sample = recorded
@@ -67,22 +68,25 @@ def test_refinements_are_sampled_rewarded_and_counted(likely_eos, tmp_path, refi
 
 
 def test_replies_are_those_of_the_current_weights_to_the_whole_prompt(likely_eos, tmp_path, refine):
-    """At a temperature near 0 they are the greedy ones, in the second rollout batch too."""
-    settings = dict(temperature=1e-4, max_steps=4, learning_rate=0.05)
+    """With `top_k` 1 they are the greedy ones, in the second rollout batch too."""
+    settings = dict(top_k=1, max_steps=4, learning_rate=3e-3)
     trainer, calls = trained(likely_eos, tmp_path, refine, **settings)
     assert len(calls) == 2
     weights = [next(call[3].parameters()) for call in calls]
     assert not torch.equal(*weights)
     tokenizer = trainer.processing_class
-    for chats, starts, found, model in calls:
-        if not chats:
-            continue
+
+    def greedy(model, chats, starts):
         begun = [tokenizer.encode(start) for start in starts]
         asked = encode_chats(chats, tokenizer)
         prompts = [[*ids, *start] for ids, start in zip(asked, begun, strict=True)]
-        greedy = generate_ids(model.eval(), tokenizer, prompts, 40)
-        wanted = [[*start, *ids][:40] for start, ids in zip(begun, greedy, strict=True)]
-        assert found == wanted
+        said = generate_ids(model, tokenizer, prompts, 40)
+        return [[*start, *ids][:40] for start, ids in zip(begun, said, strict=True)]
+
+    for chats, starts, found, model in calls:
+        assert found == greedy(model, chats, starts)
+    chats, starts, found, _ = calls[1]
+    assert found != greedy(calls[0][3], chats, starts)
 
 
 class Engine:
