@@ -251,7 +251,8 @@ class ThinkTuningTrainer(ResamplingTrainer):
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(dataset)
-        if getattr(self.args, "reseed_each_epoch", False) and isinstance(sampler, RepeatSampler):
+        shuffled = isinstance(sampler, RepeatSampler) and sampler.shuffle
+        if getattr(self.args, "reseed_each_epoch", False) and shuffled:
             seed = sampler.seed
             sampler.set_epoch = lambda epoch: sampler.generator.manual_seed(seed + epoch)
         return sampler
