@@ -82,6 +82,7 @@ def one_right(completions, **_):
     return [float(completion[-1]["content"] == TEXTS[2]) for completion in completions]
 
 
+@pytest.mark.filterwarnings("ignore:.*did not sample by the model")
 @pytest.mark.parametrize("guided", [False, True])
 def test_a_training_trains_on_what_was_sampled_again(likely_eos, tmp_path, monkeypatch, guided):
     """First all four answers of each prompt are TEXTS[0]; sampled again they differ."""
