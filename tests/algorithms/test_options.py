@@ -1,7 +1,6 @@
 """TRL options that would break an algorithm's hooks are refused; vanilla GRPO takes them all."""
 
 import dataclasses
-from functools import partial
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from trainers import ALWAYS, TAUGHT, TEXTS, ScriptedTeacher, build
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from trl import GRPOConfig, GRPOTrainer
 
-from thinktuning.algorithms.dpo import DPOAlgorithmConfig
 from thinktuning.algorithms.options import HONORED, LIMITED, check_options
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 

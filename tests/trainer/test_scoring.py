@@ -243,13 +243,19 @@ def test_scored_tokens_are_counted(likely_eos, tmp_path, config):
     for found, pair in zip(counted, (batches[:2], batches[2:]), strict=True):
         expected = 0
         for batch in pair:
-            completion = batch["completion_mask"]
+            prompt, completion = batch["prompt_mask"], batch["completion_mask"]
             if config.type == "dpo":  # rejected: policy and base; chosen: base
                 rejected = batch["rejected_mask"]
-                expected += 2 * rejected.sum() + completion[rejected.any(1)].sum()
-            else:
-                expected += 2 * completion[batch["privileged_mask"].any(1)].sum()
+                chosen = rejected.any(1)
+                expected += 3 * prompt[chosen].sum()
+                expected += 2 * rejected.sum() + completion[chosen].sum()
+            else:  # the policy behind its prompt, the base behind its own
+                privileged = batch["privileged_mask"]
+                read = privileged.any(1)
+                expected += prompt[read].sum() + privileged.sum() + 2 * completion[read].sum()
         assert found == expected > 0
+    usual = sum(r["scored_tokens"] for r in trainer.state.log_history if "loss" in r)
+    assert trainer.budget.spent["scored_tokens"] == usual + sum(counted)
 
 
 def test_no_other_algorithm_logs_it(tiny_model_dir, tmp_path):

@@ -12,8 +12,10 @@ from thinktuning.models.chat import Chat
 
 LogProbs = list[list[float | None]]
 # metrics that count something; `resampled_tokens`: what the student generated besides `student_ids`
-SUMMED = ("teacher_tokens", "resampled_tokens", "num_resampled", "scored_tokens")
-SUMMED += ("num_unspliced", "num_cut_off")
+SUMMED = (
+    *("teacher_tokens", "resampled_tokens", "num_resampled"),
+    *("scored_tokens", "num_unspliced", "num_cut_off"),
+)
 EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
 
 

@@ -42,7 +42,7 @@ def with_budget(job: TrainJob, runs: Sequence[Path]) -> TrainJob:
                 f"training.budget: refers to {method}, but --budget-runs names no run of it with"
                 f" seed {job.seed}; add its provenance.json"
             )
-        numbers = [made[found[method]].get(key) for key in SPENT[currency]]
+        numbers: list[Any] = [made[found[method]].get(key) for key in SPENT[currency]]
         if None in numbers:
             raise StudyError(
                 f"{found[method]}: does not say how many {CURRENCIES[currency]} the run took, which"

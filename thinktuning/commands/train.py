@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +41,7 @@ from thinktuning.planning.limits import (
     check_context,
     check_gpus,
     check_teacher_context,
+    check_vllm,
     checked_prompts,
 )
 from thinktuning.study.jobs import TrainJob
@@ -143,15 +143,6 @@ def train(
     if processes.num_processes > 1:  # if one process fails, the launcher kills all: wait for them
         processes.wait_for_everyone()
         processes.destroy_process_group()
-
-
-def check_vllm(job: TrainJob) -> None:
-    """Refuse `training.vllm` without vLLM, before anything is loaded."""
-    if job.training.vllm and not find_spec("vllm"):
-        raise StudyError(
-            "training.vllm: is set, but vLLM is not installed; install it (docs/gpu.md), or remove"
-            " training.vllm"
-        )
 
 
 def build_teacher(

@@ -46,7 +46,7 @@ class Watchdog:
         config = algorithm.config
         self.limit = config.max_untaught_batches if isinstance(config, TaughtConfig) else None
         self.own_loss = algorithm.replaces_loss
-        self.guided = isinstance(config, GuidedConfig)
+        self.guided = isinstance(config, TaughtConfig)
         self.num_asked = 0  # in the batches that `num_unusable` counts
         self.num_usable = 0  # replies of the whole run
         self.num_unusable = 0  # batches in a row whose replies are all unusable

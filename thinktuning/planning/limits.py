@@ -4,6 +4,7 @@ A study that does not fit is refused; nothing is truncated.
 """
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -137,4 +138,13 @@ def check_teacher_context(
             f" teacher.max_completion_length = {asked} + {budgets[0]} + {budgets[1]} exceeds its"
             f" model's context length of {positions} tokens; lower one of the two, show fewer"
             " exemplars (teacher.behaviors) or shorten teacher.prompt"
+        )
+
+
+def check_vllm(job: TrainJob) -> None:
+    """Refuse `training.vllm` without vLLM, before anything is loaded."""
+    if job.training.vllm and not find_spec("vllm"):
+        raise StudyError(
+            "training.vllm: is set, but vLLM is not installed; install it (docs/gpu.md), or remove"
+            " training.vllm"
         )

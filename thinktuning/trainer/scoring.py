@@ -87,9 +87,10 @@ class TextScorer:
         return int(self.trainer.accelerator.reduce(count, reduction="sum").item())
 
     def _count(self, texts: Texts) -> None:
-        """Count the tokens of completions, and refuse texts that do not fit into the context."""
-        self.num_tokens += int(texts.completion_mask.sum().item())
-        longest = int((texts.prompt_mask.sum(1) + texts.completion_mask.sum(1)).max().item())
+        """Count the tokens, and refuse texts that do not fit into the context."""
+        lengths = texts.prompt_mask.sum(1) + texts.completion_mask.sum(1)
+        self.num_tokens += int(lengths.sum().item())
+        longest = int(lengths.max().item())
         positions = getattr(self.trainer.model.config, "max_position_embeddings", None)
         if positions and longest > positions:
             raise StudyError(
