@@ -48,6 +48,8 @@ def test_the_loss_of_two_pairs_by_hand():
     assert added["rejected_mask"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 1, 1]]
     assert added["reference_margin"].tolist() == [-4 + 2, 0, -5 + 3]
     assert [who for _, who in algorithm.scorer.asked] == ["base", "base"]
+    # two prompts of 2 tokens: the base reads both texts of a pair, the policy twice the rejected
+    assert batch.metrics["extra_scored_tokens"] == (4 + 9) + (4 + 5) + 2 * (4 + 5)
     inputs = output | added
     assert algorithm.reads(inputs).tolist() == [True, False, True]
 

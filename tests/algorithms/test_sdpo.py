@@ -135,6 +135,8 @@ def test_the_privileged_prompt_is_the_students_with_another_last_turn():
 class Half:
     """Encodes prompts, and measures half of the tokens' number in each text."""
 
+    num_iterations = 2
+
     def __init__(self):
         self.compared = []
 
@@ -158,6 +160,7 @@ def test_the_loss_is_the_mean_over_all_of_the_means_over_tokens():
     assert inputs["privileged_ids"].tolist() == [[0], [length], [length]]
     assert inputs["privileged_mask"].tolist() == [[0], [1], [1]]
     assert inputs["guidance_mask"].tolist() == [[False] * 3, [True] * 3, [True] * 3]
+    assert batch.metrics["extra_scored_tokens"] == 2 * (2 * 1 + 6)  # the base reads one a prompt
     assert algorithm.reads(inputs).tolist() == [False] * 3
     logps = torch.zeros(3, 3, requires_grad=True)
     loss = algorithm.loss(logps, inputs)

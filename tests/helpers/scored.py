@@ -15,6 +15,8 @@ from thinktuning.algorithms.scoring import Texts
 class ScriptedScorer:
     """Gives each text the log-probabilities of a function of (text, who)."""
 
+    num_iterations = 2
+
     def __init__(self, score: Callable):
         self.score = score
         self.asked = []

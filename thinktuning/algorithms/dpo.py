@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import field_validator
 
-from thinktuning.algorithms.batch import RolloutBatch
+from thinktuning.algorithms.batch import EXTRA, RolloutBatch
 from thinktuning.algorithms.guided import Guided, GuidedConfig
 from thinktuning.algorithms.scoring import Texts
 from thinktuning.io.section import Positive
@@ -91,11 +91,14 @@ class DPO(Guided[DPOAlgorithmConfig]):
         for i in rows:
             own = batch.student_ids[i]
             ids[i, : len(own)], mask[i, : len(own)] = torch.tensor(own), 1
+        batch.metrics[EXTRA] = 0
         if rows:
-            chosen = Texts.of(output)
-            rejected = Texts(chosen.prompt_ids, chosen.prompt_mask, ids, mask)
-            found = [self.scorer.logps(each.rows(rows), "base") for each in (chosen, rejected)]
+            chosen = Texts.of(output).rows(rows)
+            rejected = Texts(chosen.prompt_ids, chosen.prompt_mask, ids[rows], mask[rows])
+            found = [self.scorer.logps(each, "base") for each in (chosen, rejected)]
             margin[rows] = found[0].sum(1) - found[1].sum(1)
+            by_policy = self.scorer.num_iterations * rejected.num_tokens  # in the loss
+            batch.metrics[EXTRA] = chosen.num_tokens + rejected.num_tokens + by_policy
         return {"rejected_ids": ids, "rejected_mask": mask, "reference_margin": margin}
 
     def reads(self, inputs: Mapping[str, "Tensor"]) -> "Tensor":

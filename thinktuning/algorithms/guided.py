@@ -81,14 +81,14 @@ class Taught(Algorithm[T], Generic[T]):
             first_group=batch.first_group,
             correct=[reward > 0 for reward in batch.student_rewards],
         )
-        self.consult(batch, chosen)
+        self.give_lessons(batch, chosen)
         batch.metrics["time_teacher"] = time.perf_counter() - started
 
     def eligible(self, batch: RolloutBatch) -> list[bool]:
         """Return (P * G,): the rollouts that may be chosen, those that ended by themselves."""
         return [ended(ids, batch.eos_token_ids) for ids in batch.student_ids]
 
-    def consult(self, batch: RolloutBatch, chosen: list[int]) -> None:
+    def give_lessons(self, batch: RolloutBatch, chosen: list[int]) -> None:
         """Ask the teacher about the chosen rollouts and use its feedback."""
         for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
             batch.lessons[i] = Lesson(reply, parse_feedback(reply))

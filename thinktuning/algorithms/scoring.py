@@ -34,6 +34,11 @@ class Texts:
         """Return those of a (micro-)batch of TRL."""
         return cls(*(inputs[field.name] for field in fields(cls)))
 
+    @property
+    def num_tokens(self) -> int:
+        """Count the tokens that a model reads to score the texts."""
+        return int((self.prompt_mask.sum() + self.completion_mask.sum()).item())
+
     def rows(self, index: Any) -> "Texts":
         """Return some of the texts; `index` selects rows of a tensor."""
         return Texts(*(tensor[index] for tensor in vars(self).values()))
@@ -42,9 +47,13 @@ class Texts:
 class Scorer(Protocol):
     """Scores texts for `Algorithm.loss` and `Algorithm.loss_inputs`; the trainer supplies it.
 
-    Logits are divided by the sampling temperature, as in TRL. The completions' tokens that a model
-    scores are counted in the metric `extra_scored_tokens`.
+    Logits are divided by the sampling temperature, as in TRL.
+
+    Attributes:
+        num_iterations: how often `Algorithm.loss` is computed on each completion.
     """
+
+    num_iterations: int
 
     def encode(self, prompts: Sequence[Any]) -> tuple["Tensor", "Tensor"]:
         """Return token IDs and mask (N, P) of prompts, tokenized as the student's."""

@@ -50,7 +50,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import PositiveInt, field_validator, model_validator
 
-from thinktuning.algorithms.batch import Lesson, RolloutBatch
+from thinktuning.algorithms.batch import EXTRA, Lesson, RolloutBatch
 from thinktuning.algorithms.guided import Guided, GuidedConfig
 from thinktuning.algorithms.scoring import Texts
 from thinktuning.models.documents import CHECK_SUFFIX
@@ -140,10 +140,10 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
             return super().eligible(batch)
         return [bool(ids) for ids in batch.student_ids]
 
-    def consult(self, batch: RolloutBatch, chosen: list[int]) -> None:
+    def give_lessons(self, batch: RolloutBatch, chosen: list[int]) -> None:
         """Mark the chosen rollouts, after asking the teacher about them if there is one."""
         if self.config.uses_teacher:
-            super().consult(batch, chosen)
+            super().give_lessons(batch, chosen)
         else:
             batch.lessons |= {i: Lesson(None, None, asked=False) for i in chosen}
 
@@ -154,7 +154,10 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
     def loss_inputs(
         self, batch: RolloutBatch, output: Mapping[str, "Tensor"]
     ) -> "dict[str, Tensor]":
-        """Return `guidance_mask` (B, T), and the privileged prompts, empty for other rows."""
+        """Return `guidance_mask` (B, T), and the privileged prompts, empty for other rows.
+
+        What is scored in addition is the base's part: the policy's takes the place of TRL's pass.
+        """
         taught = batch.taught
         ids = output["completion_ids"].new_zeros(len(batch.rows), 1)
         mask = ids
@@ -163,8 +166,11 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
             found = self.scorer.encode(prompts)
             ids, mask = (ids.new_zeros(len(ids), tensor.size(1)) for tensor in found)
             ids[list(taught)], mask[list(taught)] = found
-        added = {"privileged_ids": ids, "privileged_mask": mask}
-        return super().loss_inputs(batch, output) | added
+        added = super().loss_inputs(batch, output)
+        rows = added["guidance_mask"].any(1)
+        read = mask[rows].sum() + output["completion_mask"][rows].sum()
+        batch.metrics[EXTRA] = self.scorer.num_iterations * int(read)
+        return added | {"privileged_ids": ids, "privileged_mask": mask}
 
     def privileged(self, batch: RolloutBatch, i: int, lesson: Lesson) -> Any:
         """Return the prompt that the base reads before completion i: the student's, filled in."""

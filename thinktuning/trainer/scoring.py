@@ -53,7 +53,7 @@ class TextScorer:
                 " do not allow; train with DDP"
             )
         self.trainer = trainer
-        self.num_tokens = 0  # scored since `take_count`
+        self.num_iterations = trainer.num_iterations
         # TRL's follows the policy with `sync_ref_model`
         self.reference = None if trainer.args.sync_ref_model else trainer.ref_model
         teacher = trainer.algorithm.teacher
@@ -80,17 +80,9 @@ class TextScorer:
             with self.base.with_initial_weights() as model:
                 yield model
 
-    def take_count(self) -> int:
-        """Return the tokens scored by all processes since the last call."""
-        count = torch.tensor(self.num_tokens, device=self.trainer.accelerator.device)
-        self.num_tokens = 0
-        return int(self.trainer.accelerator.reduce(count, reduction="sum").item())
-
-    def _count(self, texts: Texts) -> None:
-        """Count the tokens, and refuse texts that do not fit into the context."""
-        lengths = texts.prompt_mask.sum(1) + texts.completion_mask.sum(1)
-        self.num_tokens += int(lengths.sum().item())
-        longest = int(lengths.max().item())
+    def _check(self, texts: Texts) -> None:
+        """Refuse texts that do not fit into the context."""
+        longest = int((texts.prompt_mask.sum(1) + texts.completion_mask.sum(1)).max().item())
         positions = getattr(self.trainer.model.config, "max_position_embeddings", None)
         if positions and longest > positions:
             raise StudyError(
@@ -115,7 +107,7 @@ class TextScorer:
         """Return log-probabilities (N, C) of completions; see `Scorer`."""
         if not len(texts.prompt_ids):
             return torch.zeros(texts.completion_ids.shape, device=texts.completion_ids.device)
-        self._count(texts)
+        self._check(texts)
         if who == "policy":
             return self._logps(self.trainer.model, texts)
         with self._frozen() as base:
@@ -145,7 +137,7 @@ class TextScorer:
         if not N:
             return torch.zeros((N, C), device=texts.completion_ids.device)
         for each in (texts, teacher):
-            self._count(each)
+            self._check(each)
 
         def part(rows: slice) -> Tensor:
             some, read = texts.rows(rows), teacher.rows(rows)

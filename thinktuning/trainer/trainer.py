@@ -1,6 +1,6 @@
 """ThinkTuningTrainer: `trl.GRPOTrainer` with the hooks of an algorithm.
 
-Nine short methods are overridden and none is copied:
+Eight short methods are overridden and none is copied:
 
 - `_generate_single_turn`: the algorithm's `augment` changes what was sampled. TRL then decodes,
   rewards and measures the changed completions.
@@ -13,8 +13,7 @@ Nine short methods are overridden and none is copied:
 - `training_step`: checks that our `_compute_loss` ran.
 - `_get_train_sampler`: on request, seeds each epoch's order separately.
 - `_run_epoch`: takes no step after the last one, when resuming from a checkpoint of that.
-- `log`: adds the tokens that an algorithm's loss has scored (`scoring`), and the used share of a
-  token budget (`budget`).
+- `log`: adds the used share of a token budget (`budget`).
 
 A run is the algorithm in its configuration only if the hooks run. Training therefore stops if a TRL
 release no longer calls one of them, reads an input of the loss before `shape` has replaced it, or
@@ -87,10 +86,8 @@ class ThinkTuningTrainer(ResamplingTrainer):
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
             algorithm.teacher.attach(self.model, self._tokenizer, self.accelerator.device)
-        self._scorer = TextScorer(self) if algorithm.config.scores_texts else None
-        if self._scorer:
-            algorithm.scorer = self._scorer
-        self._num_scored = 0  # by the scorer, since `log`
+        if algorithm.config.scores_texts:
+            algorithm.scorer = TextScorer(self)
         self.budget = TokenBudget(getattr(self.args, "budget", None))
         self.add_callback(self.budget)
         self.rollouts: list[Rollout] = []
@@ -202,10 +199,6 @@ class ThinkTuningTrainer(ResamplingTrainer):
         loss = super().training_step(*args, **kwargs)
         self._micro_batch = None
         require(self._loss_ran, "did not call _compute_loss")
-        if self._scorer and self.accelerator.sync_gradients:  # before the budget is looked at
-            count = self._scorer.take_count()
-            self._num_scored += count
-            self.budget.add("scored_tokens", count)
         return loss
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -273,10 +266,7 @@ class ThinkTuningTrainer(ResamplingTrainer):
         self._metric(name, time.perf_counter() - started)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Log as TRL does, with the tokens scored since the last time, and the budget's use."""
-        if self._scorer and "loss" in logs:
-            self._metric(EXTRA, self._num_scored)
-            self._num_scored = 0
+        """Log as TRL does, with the used share of the token budget."""
         if "loss" in logs and (used := self.budget.used) is not None:
             logs = logs | {"budget_used": used}
         super().log(logs, *args, **kwargs)
