@@ -1,8 +1,4 @@
-"""Products, digit by digit: `20 * 40 = 800; 3 * 40 = 120; 800 + 120 = 920; ...` for `23 * 45`.
-
-A small model learns one-digit products, and sums in which most digits stay; it does not learn to
-multiply a number of two digits at once (docs/families.md).
-"""
+"""Products, digit by digit: `20 * 40 = 800; 3 * 40 = 120; 800 + 120 = 920; ...` for `23 * 45`."""
 
 import itertools
 from collections.abc import Mapping
