@@ -1,6 +1,7 @@
 """sweep.csv, the lines and the page of a small sweep, with verdicts given by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import answered_study
@@ -10,7 +11,8 @@ from answered_study import numbers, read
 
 from thinktuning.analysis.comparison import Answers
 from thinktuning.analysis.intervals import difference
-from thinktuning.analysis.sweep import covariance, places, quantity
+from thinktuning.analysis.report.sweep_page import methods_table
+from thinktuning.analysis.sweep import covariance, places, point_rows, quantity
 from thinktuning.commands.sweep import sweep
 from thinktuning.io.errors import StudyError
 from thinktuning.study.config import ComparisonConfig
@@ -174,8 +176,14 @@ def test_errors_of_gap_and_gain_vary_together():
 
 
 def test_seeds_of_a_gain(tmp_path):
-    """Two seeds have no interval; their gains are drawn."""
+    """Two seeds have no interval; their gains are drawn, and tables have their values."""
     found = {("base", "sums"): answers([QUARTER]), ("asked", "sums"): answers([MOST])}
     found["method", "sums"] = answers([MOST, ALL])
     (place,) = places(JOB, "steps-4", found, {})
     assert place.seeds == [0.5, 0.75] and place.gain.ci_low is None and place.gain.se > 0
+    found = {key: replace(each, figures={"mean_tokens": 5.0}) for key, each in found.items()}
+    compared = COMPARED.model_copy(update={"seeds": COMPARED.seeds | {"method": [0, 1]}})
+    job = JOB.model_copy(update={"comparison": compared})
+    *_, last = methods_table(job, point_rows(job, "steps-4", found, {}, {}), "sums").body
+    shown = ["87.5 (seeds 75.0, 100.0)", "+62.5 (seeds +50.0, +75.0)", "0.0 (seeds 0.0, 0.0)"]
+    assert last == ["steps-4", "a|b", *shown, "5"]

@@ -38,7 +38,8 @@ Fits = Mapping[tuple[str, str], Line | None]  # (task, method)
 
 METHOD = (
     *("method", "label", "task", "seeds", "n", "k", "mean", "ci_low", "ci_high", "seed_values"),
-    *("reflection_rate", "reflection_ci_low", "reflection_ci_high", "mean_tokens"),
+    *("reflection_rate", "reflection_ci_low", "reflection_ci_high", "reflection_seed_values"),
+    "mean_tokens",
 )
 DIFFERENCE = ("", "_ci_low", "_ci_high", "_p", "_seed_values")
 CLOSEST = 0.99  # |correlation| of a point's errors at most: at 1 a point would have no error
