@@ -92,13 +92,13 @@ def test_two_processes_equal_one(trained, distributed, loss_type, tuning):
 
 
 @pytest.mark.slow
-def test_processes_may_have_different_numbers_of_pairs(trained):
-    """Also none; each has the mean over its own pairs, so that only the texts are the same."""
+def test_two_processes_score_the_pairs_of_one(trained):
+    """Each has the mean over its own pairs, so that the loss may differ, and the texts may not."""
     one, two = trained("", 1, "dapo", "dpo"), trained("ddp", 2, "dapo", "dpo")
     counts = [[row["extra_scored_tokens"] for row in run["log"]] for run in (one, two)]
     assert counts[0] == counts[1] and any(counts[0])
     pairs = [r["student_reward"] == 0 < r["reward"] and r["taught"] for r in two["rollouts"]]
-    assert sum(pairs[:8]) != sum(pairs[8:])
+    assert any(pairs[:8]) and any(pairs[8:])
     assert all(row["loss"] > 0 or not row["extra_scored_tokens"] for row in two["log"])
 
 
