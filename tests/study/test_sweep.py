@@ -254,6 +254,20 @@ def test_what_a_key_changes(key, value, own):
     assert {name.split("/seed")[0] for name, home in found if home == "b"} == own
 
 
+def test_a_training_is_shared_only_if_the_runs_behind_its_budget_are():
+    budget = {"max_steps": 400, "budget": {"as": "thinktuning"}}
+    methods = DEFAULT["methods"] | {
+        "grpo_tokens": {"algorithm": {"type": "grpo"}, "training": budget}
+    }
+    key = "methods.thinktuning.training.learning_rate"
+    study = swept({"axes": {"rate": {"key": key, "values": [1e-4, 2e-4]}}}, methods=methods)
+    _, second = homes(study.points()).values()
+    home = {name: second[f"runs/{name}/seed0"] for name in ("grpo", "thinktuning", "grpo_tokens")}
+    assert home == {"grpo": "rate-0.0001"} | dict.fromkeys(
+        ("thinktuning", "grpo_tokens"), "rate-0.0002"
+    )
+
+
 def test_the_job_of_a_sweep_has_its_defaults():
     study = swept({"axes": {"steps": STEPS}})
     job = sweep_job(study, {"steps-250": {}, "steps-500": {"data": "../steps-250/data"}})

@@ -50,12 +50,19 @@ def job_keys(study: Study) -> dict[str, str]:
         keys[f"models/{name}"] = digest(to_json(ModelJob(model=model)), *documents)
     if study.warmup:
         keys["models/base"] = digest(to_json(study.warmup_job()), keys["models/raw"], data)
+    budgets = study.budgets()
+
+    def trained(method: str) -> str:
+        """Hash a training, with those whose tokens are its budget."""
+        job = training(study.train_job(method, study.seeds[0]))
+        teacher = keys.get(f"models/teacher_{method}", "")
+        others = budgets[method].references().values() if method in budgets else ()
+        return digest(job, keys["models/base"], data, teacher, *map(trained, others))
+
     for method in study.methods:
         evaluated = keys["models/base"]
         if study.methods[method].train:
-            job = study.train_job(method, study.seeds[0])
-            teacher = keys.get(f"models/teacher_{method}", "")
-            evaluated = digest(training(job), evaluated, data, teacher)
+            evaluated = trained(method)
             keys |= {f"runs/{method}/seed{seed}": f"{evaluated} {seed}" for seed in study.seeds}
         jobs = [to_json(study.evaluate_job(method, None, task)) for task in study.tasks]
         evaluation = digest(*jobs, evaluated, data)

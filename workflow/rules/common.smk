@@ -164,9 +164,10 @@ def judge_model(wildcards):
 
 def budget_runs(wildcards):
     """Return what the runs took, of the same seed, whose tokens are this run's budget."""
-    budget = STUDY.budgets().get(wildcards.method)
+    budget = study_of(wildcards).budgets().get(wildcards.method)
     methods = sorted(set(budget.references().values())) if budget else []
-    return [f"results/runs/{method}/seed{wildcards.seed}/provenance.json" for method in methods]
+    runs = [made(wildcards, f"runs/{method}/seed{wildcards.seed}") for method in methods]
+    return [f"{run}/provenance.json" for run in runs]
 
 
 def checked_exemplars(wildcards):
