@@ -23,6 +23,7 @@ STAGES = {
     "judge": ["config", "samples", "data", "output"],
     "compare": ["config", "results", "tables", "plots"],
     "report": ["config", "results", "output"],
+    "sweep": ["config", "results", "tables", "plots", "output"],
 }
 COMMANDS = ["validate", "plan", "doctor", "show", *STAGES]
 

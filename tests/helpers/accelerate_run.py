@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOTrainer
 
 from thinktuning import (
+    CritiqueGRPOAlgorithmConfig,
     DPOAlgorithmConfig,
     ScheduleConfig,
     SDPOAlgorithmConfig,
@@ -48,14 +49,24 @@ class Tutor(SelfTeacher):
         ]
 
 
-def generate(self, prompt_ids, *_, **__):
-    """Return completions that depend on prompt, position and step only."""
+def generate(self, prompt_ids, images, fields, num_generations, **_):
+    """Return completions that depend on prompt, position in the group and step only."""
     completions = []
     for n, prompt in enumerate(prompt_ids):
-        rng = random.Random(f"{prompt}/{n % self.num_generations}/{self.state.global_step}")
+        rng = random.Random(f"{prompt}/{n % num_generations}/{self.state.global_step}")
         ids = [rng.randrange(97, 123) for _ in range(rng.randrange(1, 12))]
         completions.append([*ids, self.eos_token_ids[0]] if rng.random() < 0.7 else ids)
     return completions, None
+
+
+def section(tuning, output):
+    """Return the algorithm that `tuning` names; Critique-GRPO's refinements begin alike."""
+    schedule = ScheduleConfig(kind="constant", init=0.5, min=0.0, cutoff=None)
+    if tuning != "critique_grpo":
+        return ALGORITHMS.get(tuning, ThinkTuningAlgorithmConfig)(schedule=schedule)
+    path = Path(output).with_suffix(".refine.yaml")
+    path.write_text("user: '{question} / {response}'\nreply: '{critique} '\n")
+    return CritiqueGRPOAlgorithmConfig(schedule=schedule, refinement=str(path))
 
 
 def num_held(weight):
@@ -74,8 +85,7 @@ def main():
         from peft import LoraConfig
 
         peft_config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
-    schedule = ScheduleConfig(kind="constant", init=0.5, min=0.0, cutoff=None)
-    algorithm = ALGORITHMS.get(tuning, ThinkTuningAlgorithmConfig)(schedule=schedule)
+    algorithm = section(tuning, output)
     tokenizer = AutoTokenizer.from_pretrained(directory)
     questions = [f"What is {i}+{i}?" for i in range(16)]
     trainer = ThinkTuningTrainer(

@@ -59,6 +59,7 @@ def start(*arguments, cwd):
     [
         ("ddp", "dapo", "full"),
         ("ddp", "grpo", "lora"),
+        ("ddp", "dapo", "critique_grpo"),
         ("ddp", "dapo", "sdpo"),
         ("fsdp2", "dapo", "full"),
         pytest.param("zero3", "dapo", "full", marks=ZERO3),
