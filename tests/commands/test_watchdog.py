@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
 from thinktuning.algorithms.grpo import GRPOAlgorithmConfig
+from thinktuning.algorithms.rft import RFT, RFTAlgorithmConfig
 from thinktuning.algorithms.sdpo import SDPOAlgorithmConfig
 from thinktuning.algorithms.sft import SFT, SFTAlgorithmConfig
 from thinktuning.algorithms.thinktuning import ThinkTuning, ThinkTuningAlgorithmConfig
@@ -199,6 +200,13 @@ def test_distillation_without_a_teacher_is_judged_like_one_with_a_schedule():
     assert watchdog.without_signal(row(2, **distilled | flat)) == "loss and gradient are 0"
     assert watchdog.without_signal(row(2, **distilled | flat | {"guidance_rate": 0.0})) is None
     assert watchdog.summary() == []
+
+
+@pytest.mark.parametrize(("count", "quiet"), [("spliced", True), ("all", False)])
+def test_rft_without_a_teacher_needs_a_signal_only_if_it_learns_from_all(count, quiet):
+    watchdog = Watchdog(RFT(RFTAlgorithmConfig(count=count), Silent()))
+    found = watchdog.without_signal(row(1, guidance_rate=0, num_taught=0, loss=0, grad_norm=0))
+    assert (found is None) == quiet
 
 
 def test_metrics_of_an_earlier_version_are_no_fault():

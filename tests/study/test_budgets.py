@@ -64,6 +64,13 @@ def test_a_learning_rate_that_falls_until_max_steps_is_refused(kind):
         assert budget_of(parse_study(values, "test"), "grpo").limits() == {"tokens": 9}
 
 
+def test_an_order_of_questions_that_reaches_to_max_steps_is_refused():
+    expected = "curriculum = numbers asks the easiest of all questions until max_steps first"
+    settings = {"budget": {"tokens": 9}, "curriculum": "numbers"}
+    assert expected in refusal("methods.grpo.training", settings)
+    assert parse_study(edited("methods.grpo.training", {"curriculum": "numbers"}), "test")
+
+
 def test_a_method_may_change_or_remove_the_studys_budget():
     values = edited("training.budget", {"tokens": 1000})
     values["methods"]["grpo"]["training"] = {"budget": None}
@@ -125,3 +132,13 @@ def test_the_comparison_knows_the_weight_of_the_kl_term():
     job = parse_study(values, "test").compare_job()
     assert job.betas == {"grpo": 0.0, "thinktuning": 0.04}
     assert type(job).model_validate_json(to_json(job)) == job
+
+
+@pytest.mark.parametrize("kind", ["sft", "rft", "dpo", "sdpo"])
+def test_a_kl_term_for_a_loss_without_one_is_refused(kind):
+    values = edited("training.beta", 0.04)
+    values["methods"]["other"] = {"algorithm": {"type": kind}}
+    expected = f"method other has training.beta = 0.04, but the loss of algorithm {kind} has no KL"
+    assert expected in message(values)
+    values["methods"]["other"]["training"] = {"beta": 0.0}
+    assert parse_study(values, "test").train_job("other", 0).training.beta == 0

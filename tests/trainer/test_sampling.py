@@ -127,6 +127,20 @@ def test_another_model_is_noticed_where_no_advantage_is_trained(lively, tmp_path
     assert trainer.state.global_step == 0
 
 
+def test_a_row_that_the_engine_sampled_is_computed(lively, tmp_path):
+    """Of a text that took a rollout's place, vLLM has no log-probability to compare."""
+    trainer = build(lively, ThinkTuningTrainer, tmp_path, **SETTINGS)
+    trainer._layout = lambda model: "packed"
+    batch = {
+        "advantages": torch.tensor([0.0, 1.0, 0.0]),
+        "completion_mask": torch.tensor([[1, 1], [1, 1], [1, 0]]),
+        "sampling_per_token_logps": torch.tensor([[torch.nan] * 2, [torch.nan] * 2, [-1.0, 0.0]]),
+    }
+    assert trainer._with_effect(batch).tolist() == [False, True, True]
+    batch["sampling_per_token_logps"][1, 0] = -2.0
+    assert trainer._with_effect(batch).tolist() == [False, True, False]
+
+
 def test_evaluation_in_between_does_not_count(lively, tmp_path, engine):
     """Its batches have no optimizer step, and another number of tokens than the next ones."""
     trainer = build(lively, ThinkTuningTrainer, tmp_path, **SETTINGS)

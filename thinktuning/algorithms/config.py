@@ -22,6 +22,8 @@ Mask = Literal["trajectory", "teacher"]
 class AlgorithmConfig(Section):
     """The base class of every algorithm's section; `type` selects the algorithm."""
 
+    has_kl_term: ClassVar[bool] = True
+    """Whether TRL's `beta` has an effect: not on a loss of the algorithm's own."""
     scores_texts: ClassVar[bool] = False
     """Whether the loss scores further texts (`scoring`), which takes a frozen copy of the base."""
     resamples: ClassVar[bool] = False

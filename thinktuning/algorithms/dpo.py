@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 class DPOAlgorithmConfig(GuidedConfig):
     """`algorithm: {type: dpo}`; `beta`: how strongly the policy is held to the reference."""
 
+    has_kl_term: ClassVar[bool] = False
     scores_texts: ClassVar[bool] = True
     type: Literal["dpo"] = "dpo"
     beta: Positive = 0.1
@@ -50,14 +51,14 @@ class DPOAlgorithmConfig(GuidedConfig):
     @classmethod
     def _keep(cls, keep: str) -> str:
         if keep == "wrong":
-            raise ValueError("a pair's spliced text is right, so there would be none; remove it")
+            raise ValueError("the spliced text of a pair is right; set keep to all")
         return keep
 
     @field_validator("mask")
     @classmethod
     def _mask(cls, mask: str) -> str:
         if mask == "teacher":
-            raise ValueError("it compares whole texts, whose common tokens cancel; remove it")
+            raise ValueError("it compares whole texts; set mask to trajectory")
         return mask
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "DPO":
@@ -71,6 +72,7 @@ class DPO(Guided[DPOAlgorithmConfig]):
     refused: ClassVar[Mapping[str, str]] = {
         "beta": "its loss has a reference of its own (algorithm.beta), and no KL term",
         "entropy_coef": "its loss has no entropy bonus",
+        "mask_truncated_completions": "a pair needs both of its texts",
         "use_adaptive_entropy": "its loss has no entropy bonus",
     }
 

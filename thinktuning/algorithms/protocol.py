@@ -79,6 +79,11 @@ class Algorithm(Generic[C]):
         return type(self).loss is not Algorithm.loss
 
     @property
+    def needs_lessons(self) -> bool:
+        """Whether its own loss is 0, by design, where no rollout is taught."""
+        return self.replaces_loss
+
+    @property
     def separable(self) -> bool:
         """Whether a completion's loss needs no other completion, and is 0 if its advantage is 0.
 

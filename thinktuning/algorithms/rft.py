@@ -45,6 +45,7 @@ class RFTAlgorithmConfig(TaughtConfig):
     `count`: which right completions are imitated. `min_reward`: what makes a completion right.
     """
 
+    has_kl_term: ClassVar[bool] = False
     type: Literal["rft"] = "rft"
     count: Literal["spliced", "all"] = "spliced"
     min_reward: Positive = 1.0
@@ -67,6 +68,11 @@ class RFT(Taught[RFTAlgorithmConfig]):
     """Right completions as supervised text."""
 
     refused: ClassVar[Mapping[str, str]] = REFUSED
+
+    @property
+    def needs_lessons(self) -> bool:
+        """Whether only spliced completions are imitated."""
+        return self.config.count == "spliced"
 
     def loss_inputs(
         self, batch: RolloutBatch, output: Mapping[str, "Tensor"]

@@ -84,6 +84,7 @@ class SDPOAlgorithmConfig(GuidedConfig):
     rest as one; null: the whole vocabulary.
     """
 
+    has_kl_term: ClassVar[bool] = False
     scores_texts: ClassVar[bool] = True
     type: Literal["sdpo"] = "sdpo"
     context: Context = "prompt"
@@ -100,7 +101,7 @@ class SDPOAlgorithmConfig(GuidedConfig):
     @classmethod
     def _nothing_is_spliced(cls, value: str) -> str:
         if value not in ("all", "trajectory"):
-            raise ValueError("nothing is spliced here, so it has no meaning; remove it")
+            raise ValueError("nothing is spliced here; set keep to all, and mask to trajectory")
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class SFTAlgorithmConfig(GuidedConfig):
     """`algorithm: {type: sft}`."""
 
+    has_kl_term: ClassVar[bool] = False
     type: Literal["sft"] = "sft"
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "SFT":

@@ -46,7 +46,8 @@ class Watchdog:
         config = algorithm.config
         self.limit = config.max_untaught_batches if isinstance(config, TaughtConfig) else None
         self.own_loss = algorithm.replaces_loss
-        self.guided = isinstance(config, TaughtConfig)
+        guided = isinstance(config, TaughtConfig)
+        self.only_lessons = guided and algorithm.needs_lessons
         self.num_asked = 0  # in the batches that `num_unusable` counts
         self.num_usable = 0  # replies of the whole run
         self.num_unusable = 0  # batches in a row whose replies are all unusable
@@ -141,7 +142,7 @@ class Watchdog:
         A loss of the algorithm's own need not use the advantages: only its gradient tells. That of
         SFT is 0 by design once the guidance is off, which is no fault.
         """
-        if self.own_loss and self.guided and row["guidance_rate"] == 0:
+        if self.only_lessons and row["guidance_rate"] == 0:
             return None
         flat = row.get("loss") == 0 and row.get("grad_norm") == 0
         equal = not self.own_loss and row.get("num_zero_advantage") == row["num_rollouts"]

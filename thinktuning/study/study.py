@@ -108,6 +108,11 @@ class Study(Section):
                     f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
                     f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
                 )
+            if job.train and job.training.beta and not job.algorithm.has_kl_term:
+                raise ValueError(
+                    f"method {name} has training.beta = {job.training.beta:g}, but the loss of"
+                    f" algorithm {job.algorithm.type} has no KL term; set it to 0 for this method"
+                )
             if job.algorithm.scores_texts and job.train and train.is_sharded:
                 raise ValueError(
                     f"method {name} has algorithm {job.algorithm.type}, which scores texts of its"

@@ -142,6 +142,11 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _schedule(self) -> Self:
+        if self.budget and self.curriculum:
+            raise ValueError(
+                f"curriculum = {self.curriculum} asks the easiest of all questions until max_steps"
+                " first, and a budget may end the training on the way; remove one of the two"
+            )
         if self.budget and self.lr_scheduler_type in ("linear", "cosine", "polynomial"):
             raise ValueError(
                 f"lr_scheduler_type = {self.lr_scheduler_type} falls until max_steps, and a budget"

@@ -135,8 +135,10 @@ class SparingTrainer(UnpaddedTrainer):
             advantages = batch["advantages"].view(len(batch["completion_mask"]), -1)
             found = advantages.ne(0).any(1)
         found = found & trained
-        if "sampling_per_token_logps" in batch and not found.any():
-            found[trained.nonzero()[:1]] = True
+        if (sampled := batch.get("sampling_per_token_logps")) is not None:
+            comparable = (_loss_mask(batch) & ~sampled.isnan()).any(1)
+            if not (found & comparable).any():
+                found[comparable.nonzero()[:1]] = True
         return found
 
     def _with_mean_entropy(self, entropies: Tensor, batch: Batch, computed: Tensor) -> Tensor:
