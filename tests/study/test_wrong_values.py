@@ -37,7 +37,7 @@ from thinktuning.study.reading import load_study, parse_study
         (
             "methods.thinktuning.algorithm",
             {"type": "dpo", "keep": "wrong"},
-            "methods.thinktuning.algorithm.keep: a pair's spliced text is right, so there would",
+            "methods.thinktuning.algorithm.keep: the spliced text of a pair is right",
         ),
         ("prompt", "Think.", "prompt: Input should be a valid dictionary"),
         ("methods.grpo.training", None, "methods.grpo.training: Input should be a valid dictionar"),
