@@ -51,10 +51,12 @@ def main():
     from thinktuning.evaluation import skills
     from thinktuning.models import organism
     from thinktuning.models.config import OrganismConfig
-    from thinktuning.models.documents import held_out
+    from thinktuning.models.documents import NUM_HELD_OUT, held_out
     from thinktuning.study.reading import load_study
     from thinktuning.teachers.prompts import load
 
+    if (arguments.problems or 0) > NUM_HELD_OUT:
+        parser.error(f"--problems: documents leave out {NUM_HELD_OUT} of each family; take as many")
     changes = {
         key: yaml.safe_load(value) for key, _, value in (s.partition("=") for s in arguments.set)
     }

@@ -93,6 +93,17 @@ def test_the_rows_of_a_sweep(tmp_path):
     assert found == pytest.approx([taken.ci_low, taken.ci_high])
 
 
+def test_runs_that_are_not_what_their_name_says_are_marked(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "steps-2/runs/method/seed0/metrics.jsonl"
+    last = json.loads(path.read_text().splitlines()[-1]) | {"budget_used": 0.5}
+    path.write_text(path.read_text() + json.dumps(last) + "\n")
+    labels = [row["label"] for row in put_together(tmp_path)[2::3]]
+    assert labels == ["a|b", "a|b (budget not used: 50%)", "a|b"]
+    assert "(marked at steps-2)" in (tmp_path / "plots/sweep.svg").read_text()
+    assert "(marked at steps-2)" in (tmp_path / "tables/sweep.md").read_text()
+
+
 def test_a_point_reads_what_another_one_has(tmp_path):
     write(tmp_path)
     (tmp_path / "steps-1/eval/base").rename(tmp_path / "moved")

@@ -1,6 +1,7 @@
 """The section `training.budget`: what it may say, and to which methods it may refer."""
 
 import copy
+import json
 
 import pytest
 from edited_study import DEFAULT, STUDY_OF, edited, message, refusal
@@ -98,6 +99,15 @@ def test_a_job_without_a_budget_does_not_mention_it():
     study = parse_study(DEFAULT, "test")
     assert "budget" not in study.train_job("grpo", 0).model_dump()["training"]
     assert "betas" not in study.compare_job().model_dump()
+
+
+def test_options_that_are_off_leave_a_job_as_it_was():
+    """Another text would train again what an earlier version has trained."""
+    job = json.loads(to_json(parse_study(DEFAULT, "test").train_job("thinktuning", 0)))
+    keys = ["type", "select", "keep", "schedule", "mask", "max_untaught_batches", "aas"]
+    assert list(job["algorithm"]) == keys
+    assert not {"budget", "max_resamplings", "curriculum"} & job["training"].keys()
+    assert TrainJob.model_validate(job) == parse_study(DEFAULT, "test").train_job("thinktuning", 0)
 
 
 def test_the_example_reuses_the_runs_of_the_study_that_it_extends():

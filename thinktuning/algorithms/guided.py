@@ -7,9 +7,9 @@ ThinkTuning and its SFT control, also marks which tokens of a spliced completion
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from thinktuning.algorithms import schedule
 from thinktuning.algorithms.batch import Lesson, RolloutBatch, is_kept
@@ -22,6 +22,9 @@ from thinktuning.grading.reward import ended
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+ORDERED = ("type", "select", "keep", "schedule", "mask")
 
 
 class TaughtConfig(AlgorithmConfig):
@@ -51,6 +54,14 @@ class GuidedConfig(TaughtConfig):
     """The keys of algorithms that train on spliced rollouts; `mask`: which tokens are guided."""
 
     mask: Mask = "trajectory"
+
+    @model_serializer(mode="wrap")
+    def _in_its_order(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Put `mask` before the limit: the text of a resolved job tells whether to train again."""
+        found: dict[str, Any] = write(self)
+        for key in [key for key in found if key not in ORDERED]:
+            found[key] = found.pop(key)
+        return found
 
 
 T = TypeVar("T", bound=TaughtConfig, covariant=True)

@@ -5,6 +5,7 @@ model. Writes sweep.csv (one row per point, method and task), sweep_fit.csv (the
 sweep.md, the figure and the page that links to the points' reports.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from thinktuning.analysis.comparison import mean_figures
@@ -13,6 +14,7 @@ from thinktuning.analysis.results import read_answers, read_cost, read_json, run
 from thinktuning.analysis.sweep import Place, Row, fit_rows, fits, places, point_rows
 from thinktuning.analysis.sweep_figure import draw
 from thinktuning.analysis.tables import csv_text
+from thinktuning.analysis.training import marked, read_training, training_runs
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.jobs import CompareJob, SweepJob
 from thinktuning.study.sweep import is_number
@@ -28,13 +30,20 @@ def sweep(job: SweepJob, results: Path, tables_dir: Path, plots_dir: Path, outpu
     """
     rows: list[Row] = []
     found: list[Place] = []
+    marked_at: dict[str, list[str]] = {}
     for point in job.points:
         compared, directory = job.at(point), results / point
         # votes are no part of sweep.csv: by text they are counted without a grader
         answers = read_answers(compared.model_copy(update={"answer_kinds": {}}), directory)
         measured = measured_of_base(compared, directory)
-        rows += point_rows(job, point, answers, trained_tokens(compared, directory), measured)
+        of_point = point_rows(job, point, answers, trained_tokens(compared, directory), measured)
+        labels = marked(compared, training_runs(read_training(compared, directory))).methods
+        rows += [row | {"label": labels[row["method"]]} for row in of_point]
+        for method, label in labels.items():
+            if label != job.labels[method]:
+                marked_at.setdefault(method, []).append(point)
         found += places(job, point, answers, measured)
+    job = with_marks(job, marked_at)
     lines = fits(found)
     fitted = fit_rows(job, lines)
     figure = draw(job, found, lines)
@@ -48,6 +57,19 @@ def sweep(job: SweepJob, results: Path, tables_dir: Path, plots_dir: Path, outpu
     }
     for path, text in texts.items():
         write_text_atomic(path, text)
+
+
+def with_marks(job: SweepJob, marked_at: Mapping[str, Sequence[str]]) -> SweepJob:
+    """Return the job with the points at which a method's runs are marked, in its label."""
+    labels = {
+        method: f"{label} (marked at {', '.join(points)})"
+        if (points := marked_at.get(method))
+        else label
+        for method, label in job.labels.items()
+    }
+    return job.model_copy(
+        update={"comparison": job.comparison.model_copy(update={"methods": labels})}
+    )
 
 
 def trained_tokens(job: CompareJob, results: Path) -> dict[str, dict[str, float]]:

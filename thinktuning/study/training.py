@@ -98,8 +98,8 @@ class TrainingConfig(Section):
     delta: Positive | None = 3.0
     beta: NonNegative = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
-    max_resamplings: Annotated[int, Field(ge=0)] = 0
-    curriculum: Difficulty | None = None
+    max_resamplings: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
+    curriculum: Annotated[Difficulty | None, Field(exclude_if=lambda value: value is None)] = None
     reward: Literal["last_box", "whole_text"] = "last_box"
     bf16: bool = False
     gradient_checkpointing: bool = False
