@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 from finished_run import untimed
+from killed_run import Killed, killed_at
 from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 import thinktuning.commands.train as stage
 from thinktuning.commands.budgets import spent, with_budget
@@ -17,33 +17,8 @@ from thinktuning.study.budget import BudgetConfig
 FIELDS = ("num_generated_tokens", "num_teacher_tokens", "num_scored_tokens", "budget")
 
 
-class Killed(Exception):
-    pass
-
-
 def made(run):
     return json.loads((run / "provenance.json").read_text())
-
-
-def killed_at(step, monkeypatch, *arguments):
-    """Train until an optimizer step, and be killed there."""
-
-    class Kill(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):
-            if state.global_step == step:
-                raise Killed
-
-    built = stage.build_trainer
-
-    def build(*given):
-        trainer = built(*given)
-        trainer.add_callback(Kill())
-        return trainer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "build_trainer", build)
-        with pytest.raises(Killed):
-            stage.train(*arguments)
 
 
 def assert_same(run, whole):

@@ -8,6 +8,7 @@ from dataclasses import fields
 import pytest
 import torch
 from finished_run import untimed
+from killed_run import killed_at
 from openai_server import Server, error, solve
 from safetensors.torch import load_file
 from trl import GRPOConfig
@@ -165,10 +166,6 @@ def test_a_server_that_goes_down_stops_the_run_which_resumes(training, tmp_path,
     assert all((weights[key] == whole[key]).all() for key in whole)
 
 
-class Interrupted(Exception):
-    pass
-
-
 BY_TIME = {"save_steps": None, "save_minutes": 1e-6}
 RIVALS = [{"type": kind} for kind in ("rft", "luffy", "critique_grpo")]
 
@@ -197,10 +194,6 @@ def solve_in_the_reason(body, number=None):
 def test_an_interrupted_run_reproduces_the_uninterrupted_one(
     training, tmp_path, monkeypatch, tutor, algorithm, saving, interrupted_at, checkpoint
 ):
-    from transformers import TrainerCallback
-
-    import thinktuning.commands.train as stage
-
     resolve, model, data = training
     if algorithm == {"type": "critique_grpo"}:  # the critique's words earn the reward
         (tmp_path / "refine.yaml").write_text("user: '{question}{response}'\nreply: '{critique} '")
@@ -211,22 +204,7 @@ def test_an_interrupted_run_reproduces_the_uninterrupted_one(
     train(job, model, data, whole)
     assert changed_weights(model, whole)
 
-    class Interrupt(TrainerCallback):
-        def on_step_end(self, args, state, control, **_):
-            if state.global_step == interrupted_at + 1:
-                raise Interrupted
-
-    built = stage.build_trainer
-
-    def interrupted(*args):
-        trainer = built(*args)
-        trainer.add_callback(Interrupt())
-        return trainer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "build_trainer", interrupted)
-        with pytest.raises(Interrupted):
-            train(job, model, data, resumed)
+    killed_at(interrupted_at + 1, monkeypatch, job, model, data, resumed)
     assert not (resumed / "model").exists(), "an interrupted run must not look finished"
     assert (resumed / "checkpoints" / f"checkpoint-{checkpoint}").exists()
     # an incomplete checkpoint, from a kill while saving, is ignored
