@@ -167,3 +167,10 @@ def assert_gradients(gradients, expected, parameters):
     atol = 1e-6 * max(1.0, largest)
     for gradient, want in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(gradient, want, rtol=1e-4, atol=atol)
+
+
+def scored_batches(trainer):
+    """Return a list that training fills with the batches that TRL scored."""
+    seen, score = [], trainer._generate_and_score_completions
+    trainer._generate_and_score_completions = lambda inputs: seen.append(score(inputs)) or seen[-1]
+    return seen

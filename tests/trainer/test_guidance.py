@@ -1,7 +1,16 @@
 """Guided training: what is spliced, kept and trained on, and what the teacher sees."""
 
 import pytest
-from trainers import ALWAYS, FEEDBACK, REPLY, EveryOther, ScriptedTeacher, build, vowel_share
+from trainers import (
+    ALWAYS,
+    FEEDBACK,
+    REPLY,
+    EveryOther,
+    ScriptedTeacher,
+    build,
+    scored_batches,
+    vowel_share,
+)
 from transformers import AutoModelForCausalLM
 
 from thinktuning.algorithms.config import ScheduleConfig
@@ -23,9 +32,7 @@ def test_feedback_is_spliced_rewarded_and_masked(likely_eos, tmp_path):
         max_completion_length=40,
         max_steps=2,
     )
-    seen = []
-    scored = trainer._generate_and_score_completions
-    trainer._generate_and_score_completions = lambda inputs: seen.append(scored(inputs)) or seen[-1]
+    seen = scored_batches(trainer)
     trainer.train()
     batch, rollouts = seen[0], trainer.rollouts
     taught = [i for i, rollout in enumerate(rollouts) if rollout.taught]

@@ -2,7 +2,15 @@
 
 import pytest
 import torch
-from trainers import ALWAYS, ScriptedTeacher, assert_gradients, batch_of, build, vowel_share
+from trainers import (
+    ALWAYS,
+    ScriptedTeacher,
+    assert_gradients,
+    batch_of,
+    build,
+    scored_batches,
+    vowel_share,
+)
 
 from thinktuning.algorithms.critique_grpo import CritiqueGRPOAlgorithmConfig
 from thinktuning.algorithms.luffy import LUFFYAlgorithmConfig
@@ -99,9 +107,7 @@ def test_traces_are_rewarded_and_trained_in_the_places_of_rollouts(likely_eos, t
         max_completion_length=40,
         max_steps=2,
     )
-    seen = []
-    scored = trainer._generate_and_score_completions
-    trainer._generate_and_score_completions = lambda inputs: seen.append(scored(inputs)) or seen[-1]
+    seen = scored_batches(trainer)
     trainer.train()
     tokenizer, batch = trainer.processing_class, seen[0]
     taught = [i for i, rollout in enumerate(trainer.rollouts) if rollout.taught]
