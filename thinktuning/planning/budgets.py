@@ -18,8 +18,9 @@ def planned_job(study: Study, method: str, results: Path | None) -> TrainJob:
     job = study.train_job(method, study.seeds[0])
     if not job.training.budget:
         return job
+    planned = planned_tokens(study, job, results)
     allowed = min(
-        ceil(job.training.num_rollout_batches * number / planned_tokens(study, job, results)[name])
+        ceil(job.training.num_rollout_batches * number / planned[name])
         for name, number in limits(study, job, results).items()
     )
     steps = allowed * job.training.optimizer_steps_per_rollout_batch

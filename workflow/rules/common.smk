@@ -164,7 +164,7 @@ def judge_model(wildcards):
 
 def budget_runs(wildcards):
     """Return what the runs took, of the same seed, whose tokens are this run's budget."""
-    budget = study_of(wildcards).budgets().get(wildcards.method)
+    budget = BUDGETS[wildcards.get("point", "")].get(wildcards.method)
     methods = sorted(set(budget.references().values())) if budget else []
     runs = [made(wildcards, f"runs/{method}/seed{wildcards.seed}") for method in methods]
     return [f"{run}/provenance.json" for run in runs]
@@ -268,6 +268,7 @@ except StudyError as error:
 
 POINTS = STUDY.points()
 HOMES = homes(POINTS)
+BUDGETS = {point: study.budgets() for point, study in POINTS.items()}
 MODELS = {name for study in POINTS.values() for name in study.models()}
 EVALUATION_DATA = expand("eval/{task}.jsonl", task=STUDY.tasks)
 
