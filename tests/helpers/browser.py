@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,10 @@ class Browser:
     def open(self, path: Path) -> None:
         """Load a file; return after its load event."""
         self.post("/url", {"url": path.resolve().as_uri()})
+        end = time.monotonic() + 60  # a busy machine's driver may answer before that event
+        while self.run("return document.readyState") != "complete":
+            assert time.monotonic() < end, f"{path} is still loading"
+            time.sleep(0.05)
 
     def run(self, script: str) -> Any:
         """Run the body of a JavaScript function and return its result."""
