@@ -266,6 +266,8 @@ def test_completions_that_the_loss_does_not_read_are_not_computed(likely_eos, tm
     """Of TRL's own forward: the chosen ones of DPO, one position for the graph with SDPO."""
     for config in CONFIGS[:2]:
         trainer, batches, _ = trained(likely_eos, tmp_path, config, learning_rate=1e-9)
+        if not trainer.skips_padding:
+            pytest.skip("this TRL computes every completion")
         batch, seen, loss = batches[0], [], trainer.algorithm.loss
         trainer.algorithm.loss = lambda logps, i, loss=loss, seen=seen: (
             seen.append(logps.detach()) or loss(logps, i)
