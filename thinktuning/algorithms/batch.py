@@ -17,6 +17,7 @@ SUMMED = (
     *("scored_tokens", "num_unspliced", "num_cut_off"),
 )
 EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
+UNCORRUPTED = "num_uncorrupted"  # summed too, under `algorithm.corruption`
 
 
 @dataclass
@@ -88,7 +89,7 @@ class RolloutBatch:
         lessons: row -> the teacher's reply to it.
         student_rewards: (P * G,) rewards of `student_ids`, if an algorithm asked for them.
         rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
-        metrics: logged for this batch; those in `SUMMED` are summed over the processes.
+        metrics: logged for this batch; counts are summed over the processes.
         budget_used: the share of the training's token budget that is used; None without a budget.
     """
 

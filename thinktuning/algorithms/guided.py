@@ -5,15 +5,18 @@ taught, `schedule` how many, and `feedback` parses the reply and splices it on. 
 ThinkTuning and its SFT control, also marks which tokens of a spliced completion are guided.
 """
 
+import math
+import random
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
-from pydantic import PositiveInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
 
 from thinktuning.algorithms import schedule
-from thinktuning.algorithms.batch import Lesson, RolloutBatch, is_kept
+from thinktuning.algorithms.batch import UNCORRUPTED, Lesson, RolloutBatch, is_kept
 from thinktuning.algorithms.config import AlgorithmConfig, Keep, Mask, ScheduleConfig, Selection
+from thinktuning.algorithms.corruption import CorruptionConfig, corrupt
 from thinktuning.algorithms.feedback import parse_feedback, splice
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import question_of
@@ -32,13 +35,17 @@ class TaughtConfig(AlgorithmConfig):
 
     `keep`: which changed rollouts to keep, by their reward. `max_untaught_batches`: training stops
     after this many rollout batches in a row in which no reply of the teacher could be used, unless
-    these replies are few beside those that could be used before; null: it never does.
+    these replies are few beside those that could be used before; null: it never does. `corruption`:
+    make the teacher err at known rates; null: its feedback is used as it is.
     """
 
     select: Selection = "random"
     keep: Keep = "all"
     schedule: ScheduleConfig = ScheduleConfig()
     max_untaught_batches: PositiveInt | None = 5
+    corruption: Annotated[
+        CorruptionConfig | None, Field(exclude_if=lambda value: value is None)
+    ] = None
 
     @property
     def uses_teacher(self) -> bool:
@@ -103,8 +110,27 @@ class Taught(Algorithm[T], Generic[T]):
         """Ask the teacher about the chosen rollouts and use its feedback."""
         for i, reply in zip(chosen, self.ask(batch, chosen), strict=True):
             batch.lessons[i] = Lesson(reply, parse_feedback(reply))
+        self.corrupt(batch)
         self.teach(batch, [i for i, lesson in batch.lessons.items() if lesson.feedback])
         self.settle(batch)
+
+    def corrupt(self, batch: RolloutBatch) -> None:
+        """Make feedback wrong at the rates of `corruption`, drawn from (seed, t, group, row)."""
+        if self.config.corruption is None:
+            return
+        assert batch.student_rewards
+        batch.metrics[UNCORRUPTED] = 0
+        given = {i: lesson.feedback for i, lesson in batch.lessons.items() if lesson.feedback}
+        texts = batch.decode([batch.student_ids[i] for i in given])
+        for (i, feedback), said in zip(given.items(), texts, strict=True):
+            group, row = divmod(i, batch.num_generations)
+            rng = random.Random(f"{batch.seed}/{batch.t}/{batch.first_group + group}/{row}")
+            reward = batch.student_rewards[i]
+            right = reward > 0
+            if not math.isnan(reward) and rng.random() < self.config.corruption.rate(right):
+                wrong = corrupt(feedback, said, right, self.config.corruption, rng)
+                batch.lessons[i].feedback = wrong or feedback
+                batch.metrics[UNCORRUPTED] += wrong is None
 
     def teach(self, batch: RolloutBatch, rows: list[int]) -> None:
         """Change the completions that have feedback, in `completion_ids`; `settle` follows.

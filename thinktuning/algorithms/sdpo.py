@@ -105,6 +105,14 @@ class SDPOAlgorithmConfig(GuidedConfig):
         return value
 
     @model_validator(mode="after")
+    def _no_feedback(self) -> Self:
+        if self.corruption and not self.uses_teacher:
+            raise ValueError(
+                "corruption changes feedback, and context: prompt has none; set context to feedback"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _template(self) -> Self:
         """Refuse a template that names what there is not, or lacks what there must be."""
         if self.template is None:

@@ -35,7 +35,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from trl.trainer.utils import RepeatSampler
 
-from thinktuning.algorithms.batch import EXTRA, SUMMED, RolloutBatch
+from thinktuning.algorithms.batch import EXTRA, SUMMED, UNCORRUPTED, RolloutBatch
 from thinktuning.algorithms.hooks import LossInputs, broken_hook, require
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
@@ -278,7 +278,8 @@ class ThinkTuningTrainer(ResamplingTrainer):
         """Keep the rollouts of all processes, and log their metrics."""
         self.rollouts = gather_object(self.batch.records(advantages))
         metrics = self.batch.metrics | {"num_cut_off": self.batch.num_cut_off}
-        counts = gather_object([{n: v for n, v in metrics.items() if n in (*SUMMED, EXTRA)}])
+        summed = (*SUMMED, EXTRA, UNCORRUPTED)
+        counts = gather_object([{n: v for n, v in metrics.items() if n in summed}])
         metrics |= {name: sum(each[name] for each in counts) for name in counts[0]}
         metrics = summarize(self.rollouts) | metrics
         metrics["student_tokens"] += metrics["resampled_tokens"]
