@@ -33,6 +33,19 @@ RESOLVED = """\
 --resolved prints the whole study, with everything it extends and every default filled in: a study
 file that needs no other and runs the same.
 """
+CAUSES = """\
+Whether reflection corrects answers or only confirms them does not show in answers as they are. So
+each of a study's models goes on from changed beginnings of its own answers:
+
+    cut          nothing follows the first answer
+    doubt        the words of --doubt begin a reflection
+    agree        the words of --agree begin a reflection
+    right_first  the right answer takes the first one's place
+    wrong_first  a wrong answer takes the first one's place
+    swap         the reflection of another question's answer follows the first answer
+
+An interrupted command can be repeated: answers that are there are kept.
+"""
 
 
 def add_tools(commands: "Subcommands") -> None:
@@ -54,6 +67,25 @@ def add_tools(commands: "Subcommands") -> None:
         "--wrong", action="store_true", help="only rollouts whose final answer is wrong"
     )
     rollouts.add_argument("--limit", type=natural, default=10, help="print at most this many [10]")
+    add_intervene(commands)
+
+
+def add_intervene(commands: "Subcommands") -> None:
+    """Add the subcommand `intervene`."""
+    changed = commands.add(intervene, "Cut, force or swap reflection in a study's answers.", CAUSES)
+    changed.add_argument("results", type=Path, metavar="RESULTS", help="of a finished study")
+    changed.add_argument(
+        "--output",
+        type=Path,
+        metavar="PATH",
+        help="directory for interventions.{csv,md,svg} and the answers [RESULTS/interventions]",
+    )
+    for name in ("methods", "tasks"):
+        changed.add_argument(
+            f"--{name}", nargs="+", default=[], metavar="NAME", help=f"only these {name}"
+        )
+    changed.add_argument("--doubt", metavar="TEXT", help="how forced doubt begins")
+    changed.add_argument("--agree", metavar="TEXT", help="how forced agreement begins")
 
 
 def add_plan(commands: "Subcommands") -> None:
@@ -182,3 +214,19 @@ def natural(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"{number} is below 0")
     return number
+
+
+def intervene(arguments: argparse.Namespace) -> None:
+    """Write what interventions on reflection change."""
+    import dataclasses
+
+    if not arguments.results.is_dir():
+        raise StudyError(f"{arguments.results} is not a directory; correct the path")
+    load_modules("transformers.modeling_utils", "thinktuning.commands.intervene")
+    from thinktuning.commands.intervene import DEFAULTS, intervene
+
+    words = {name: getattr(arguments, name) for name in ("doubt", "agree")}
+    settings = dataclasses.replace(DEFAULTS, **{k: v for k, v in words.items() if v is not None})
+    output = arguments.output or arguments.results / "interventions"
+    intervene(arguments.results, output, arguments.methods, arguments.tasks, settings)
+    print(f"written: {output}/interventions.md, .csv and .svg")

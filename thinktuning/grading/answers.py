@@ -68,7 +68,7 @@ class Box(NamedTuple):
     content: str
 
 
-def _boxes(text: str) -> list[Box]:
+def boxes(text: str) -> list[Box]:
     r"""Return every closed box, in order; of nested boxes the innermost.
 
     One pass with a stack, linear in the length of the text. A box that is never closed is ignored.
@@ -94,7 +94,7 @@ def _boxes(text: str) -> list[Box]:
 
 def all_boxed(text: str) -> list[str]:
     r"""Return the content of every closed box, in order; of nested boxes the innermost."""
-    return [content for _, _, content in _boxes(text)]
+    return [content for _, _, content in boxes(text)]
 
 
 def committed(text: str) -> list[str]:
@@ -105,7 +105,7 @@ def committed(text: str) -> list[str]:
     """
     answers: list[str] = []
     first = last_end = -1
-    for start, end, content in _boxes(text):
+    for start, end, content in boxes(text):
         if len(content) <= MAX_TEXT and is_no_answer(normalize(content[: policy.MAX_LENGTH])):
             continue
         between = text[last_end:start] if 0 <= last_end <= start <= last_end + 40 else ""

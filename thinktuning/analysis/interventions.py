@@ -1,0 +1,159 @@
+"""What interventions on reflection change: interventions.csv, .md and .svg.
+
+A score of a question is the mean over its usable answers, those that committed to something and
+ended; a question without one in every seed is left out. Intervals are those of all tables.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thinktuning.analysis import seeds
+from thinktuning.analysis.cells import interval_text
+from thinktuning.analysis.comparison import ComparisonRow
+from thinktuning.analysis.figures import forest
+from thinktuning.analysis.intervals import Estimate, share
+from thinktuning.analysis.tables import csv_text, table
+from thinktuning.evaluation.interventions import Sample
+from thinktuning.io.files import write_text_atomic
+from thinktuning.study.jobs import CompareJob
+
+PerSeed = Sequence[Sequence[Mapping[str, Any]]]
+Key = tuple[str, str]  # method, task
+
+LABELS = {
+    "as_is": "as it is",
+    "cut": "cut after the first answer",
+    "doubt": "doubt forced",
+    "agree": "agreement forced",
+    "right_first": "right answer first",
+    "wrong_first": "wrong answer first",
+    "swap": "another answer's reflection",
+}
+MEASURES = {
+    "correct": "accuracy",
+    "follows": "follows what was planted",
+    "reflects": "reflects",
+}
+COLUMNS = ["method", "task", "intervention", "seeds", "n"]
+COLUMNS += [f"{name}{end}" for name in MEASURES for end in ("", "_ci_low", "_ci_high")]
+NOTE = """\
+`n`: questions. Each answer is cut after its first box and goes on from a changed beginning;
+intervals are 95%, over questions or over seeds crossed with questions. *Follows*: the share of
+final answers that equal what was planted, that is the first answer or, of another answer's
+reflection, what that came to. A model that corrects is right after a wrong answer as after a right
+one; one that confirms follows both. Where doubt or agreement is forced, these words reflect.
+"""
+
+
+def write(
+    made: Mapping[Key, PerSeed], recorded: Mapping[Key, PerSeed], job: CompareJob, output: Path
+) -> None:
+    """Write the tables and the figure.
+
+    Args:
+        made: the answers under the interventions, of each seed.
+        recorded: the usable answers as they are, of each seed.
+        job: the study's comparison.
+        output: the directory.
+    """
+    rows = [
+        row
+        for (method, task), per_seed in made.items()
+        for row in summarize(method, task, recorded[method, task], per_seed, job)
+    ]
+    drawn = [
+        row
+        | {"task": f"{job.methods[row['method']]}, {row['task']}", "method": row["intervention"]}
+        for row in rows
+    ]
+    columns = {
+        name: (key, f"{key}_ci_low", f"{key}_ci_high")
+        for key, name in MEASURES.items()
+        if key != "reflects"
+    }
+    texts = {
+        "interventions.csv": csv_text(rows, COLUMNS),
+        "interventions.md": markdown(job, rows),
+        "interventions.svg": forest(drawn, columns, "share of answers, %", {}),
+    }
+    for name, text in texts.items():
+        write_text_atomic(output / name, text)
+
+
+def summarize(
+    method: str, task: str, recorded: PerSeed, made: PerSeed, job: CompareJob
+) -> list[ComparisonRow]:
+    """Return a row for the answers as they are and for each intervention that has answers."""
+    by_kind: dict[str, list[list[Mapping[str, Any]]]] = {
+        "as_is": [[as_it_is(sample) for sample in samples] for samples in recorded]
+    }
+    for kind in LABELS:
+        found = [[row for row in rows if row["intervention"] == kind] for rows in made]
+        if kind != "as_is" and all(found):
+            by_kind[kind] = found
+    rows = []
+    for kind, per_seed in by_kind.items():
+        row: ComparisonRow = {"method": method, "task": task, "intervention": kind}
+        row |= {"label": LABELS[kind], "seeds": len(per_seed)}
+        for measure in MEASURES:
+            if share_of := estimate(per_seed, measure, job.comparison.confidence):
+                row |= {"n": share_of.n, measure: share_of.mean}
+                row |= {
+                    f"{measure}_ci_low": share_of.ci_low,
+                    f"{measure}_ci_high": share_of.ci_high,
+                }
+        if "n" in row:
+            rows.append(row)
+    return rows
+
+
+def as_it_is(sample: Sample) -> dict[str, Any]:
+    """Return a recorded answer as a row: one that keeps its first answer follows it."""
+    return {
+        "id": sample["id"],
+        "correct": sample["correct"],
+        "follows": sample["answer"] == sample["first_answer"],
+        "reflects": sample["reflects"],
+    }
+
+
+def estimate(per_seed: PerSeed, measure: str, confidence: float) -> Estimate | None:
+    """Return the share of answers with a property; None with fewer than two common questions."""
+    values: list[dict[str, list[bool]]] = []
+    for rows in per_seed:
+        of_seed: dict[str, list[bool]] = {}
+        for row in rows:
+            of_seed.setdefault(row["id"], []).append(row[measure])
+        values.append(of_seed)
+    common = sorted(set.intersection(*(set(of_seed) for of_seed in values)))
+    if len(common) < 2:
+        return None
+    scores = np.array([[np.mean(of_seed[name]) for name in common] for of_seed in values])
+    found = share([scores], confidence)
+    if seeds.have_interval(scores):
+        return found
+    return replace(found, ci_low=None, ci_high=None)
+
+
+def markdown(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
+    """Return interventions.md: a table for each model and task."""
+    parts = [f"# Study `{job.study}`: reflection cut, forced and swapped", NOTE.strip()]
+    for method, task in dict.fromkeys((row["method"], row["task"]) for row in rows):
+        body = [
+            [row["label"], str(row["n"]), *(cell(row, measure) for measure in MEASURES)]
+            for row in rows
+            if (row["method"], row["task"]) == (method, task)
+        ]
+        parts += [f"## {job.methods[method]}, {task}"]
+        parts += [table(["answers", "n", *MEASURES.values()], body)]
+    return "\n\n".join(parts) + "\n"
+
+
+def cell(row: ComparisonRow, measure: str) -> str:
+    """Return a share with its interval, if it has one."""
+    value, low, high = (row[f"{measure}{end}"] for end in ("", "_ci_low", "_ci_high"))
+    return f"{100 * value:.1f}" if low is None else interval_text(value, low, high)
