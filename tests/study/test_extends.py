@@ -1,5 +1,7 @@
 """`extends`: a study merged into another one, and the whole study printed."""
 
+import copy
+
 import pytest
 import yaml
 from edited_study import ROOT, STUDIES
@@ -78,6 +80,34 @@ def test_null_removes_a_method_or_a_task_and_empties_an_optional_section():
         "methods": {"b": {}, "c": {}},
         "tasks": {"t": {}},
         "warmup": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ({"points": {"a": None}}, {"points": {"b": {"model.seed": 1}}}),
+        (
+            {"points": {"a": {"model.seed": 2}}},
+            {"points": {"a": {"model.seed": 2}, "b": {"model.seed": 1}}},
+        ),
+        (
+            {"points": None, "axes": {"seed": {"key": "model.seed", "values": [3]}}},
+            {"axes": {"seed": {"key": "model.seed", "values": [3]}}},
+        ),
+        (None, None),
+    ],
+)
+def test_null_removes_points_and_axes_of_a_sweep(sweep, expected):
+    base = {"sweep": {"points": {"a": {"model.seed": 0}, "b": {"model.seed": 1}}}}
+    before = copy.deepcopy(base)
+    assert lay_over(base, {"sweep": sweep}, "base") == {"sweep": expected}
+    assert base == before
+    axes = {
+        "axes": {"x": {"key": "model.seed", "values": [1]}, "y": {"key": "seed", "values": [1]}}
+    }
+    assert lay_over({"sweep": axes}, {"sweep": {"axes": {"y": None}}}, "base") == {
+        "sweep": {"axes": {"x": {"key": "model.seed", "values": [1]}}}
     }
 
 

@@ -24,6 +24,7 @@ from thinktuning.study.merging import merge
 from thinktuning.study.study import Study
 
 NAMED = ("methods", "tasks")  # sections whose entries the user names
+OF_SWEEP = ("axes", "points")  # entries of the section `sweep`, which null removes
 
 
 def load_study(path: str | Path) -> Study:
@@ -98,7 +99,18 @@ def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:
         if isinstance(entries, dict) and isinstance(named, dict):
             order = placed(list(base.get(section) or {}), list(named))
             merged[section] = {n: entries[n] for n in order if entries[n] is not None}
+    if isinstance(merged.get("sweep"), dict) and isinstance(override.get("sweep"), dict):
+        merged["sweep"] = without_removed(merged["sweep"])
     return merged
+
+
+def without_removed(sweep: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep without the axes and points that are null, or are all removed by a null."""
+    kept = {key: value for key, value in sweep.items() if key not in OF_SWEEP or value is not None}
+    for key in OF_SWEEP:
+        if isinstance(entries := kept.get(key), dict):
+            kept[key] = {name: value for name, value in entries.items() if value is not None}
+    return kept
 
 
 def placed(present: list[str], named: list[str]) -> list[str]:
