@@ -37,6 +37,10 @@ def test_rules():
     eligible = [True] * 16
     wrong_first = select_rollouts(eligible, 8, 0.4, "wrong_first", seed=0, t=0, correct=correct)
     assert {6, 7} <= set(wrong_first)
+    unknown = [None] * 6 + [False, True]  # no verdict: not known to be wrong
+    for t in range(8):
+        chosen = select_rollouts([True] * 8, 8, 1 / 8, "wrong_first", seed=0, t=t, correct=unknown)
+        assert chosen == [6]
     all_wrong = select_rollouts(eligible, 8, 0.4, "all_wrong", seed=0, t=0, correct=correct)
     assert all_wrong and all(i >= 8 for i in all_wrong)
     with pytest.raises(ValueError, match="which answers are correct"):

@@ -131,6 +131,10 @@ def test_a_run_in_progress(run, capsys):
         ('{"step": 1}', "rollout 1: advantage, asked, .*missing .*train this run again"),
         (json.dumps(ROLLOUT | {"text": 3}), "rollout 1: text missing or of the wrong type"),
         (
+            json.dumps(ROLLOUT | {"step": True, "reward": True, "student_length": False}),
+            "rollout 1: reward, step, student_length missing or of the wrong type",
+        ),
+        (
             json.dumps(ROLLOUT | {"advantage": None}),
             "rollout 1: advantage missing or of the wrong type",
         ),

@@ -97,7 +97,7 @@ class Taught(Algorithm[T], Generic[T]):
             seed=batch.seed,
             t=batch.t,
             first_group=batch.first_group,
-            correct=[reward > 0 for reward in batch.student_rewards],
+            correct=[None if math.isnan(r) else r > 0 for r in batch.student_rewards],
         )
         self.give_lessons(batch, chosen)
         batch.metrics["time_teacher"] = time.perf_counter() - started

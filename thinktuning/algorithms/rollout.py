@@ -100,7 +100,9 @@ def read_rollouts(path: Path) -> list[dict[str, Any]]:
 
 
 def _is(value: Any, kind: Any) -> bool:
-    """Return whether a JSON value has a type; an integer counts as a float too."""
+    """Return whether a JSON value has a type; an integer counts as a float too, a bool as none."""
+    if isinstance(value, bool):
+        return kind is bool
     return isinstance(value, kind) or (isinstance(value, int) and isinstance(0.0, kind))
 
 

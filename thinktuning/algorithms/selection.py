@@ -22,7 +22,7 @@ def select_rollouts(
     seed: int,
     t: int,
     first_group: int = 0,
-    correct: Sequence[bool] | None = None,
+    correct: Sequence[bool | None] | None = None,
 ) -> list[int]:
     """Return the rollouts to teach, sorted: in each group max(1, floor(rate * num_eligible)).
 
@@ -39,7 +39,8 @@ def select_rollouts(
         t: the number of rollout batches before this one.
         first_group: the index of the first group in the global batch, so that processes draw
             differently.
-        correct: (P * G,) the student's own answer is right; needed by all rules except `random`.
+        correct: (P * G,) the student's own answer is right; None without a verdict, which is not
+            known to be wrong. Needed by all rules except `random`.
 
     Raises:
         ValueError: the rule needs `correct`, and it is None.
@@ -57,6 +58,6 @@ def select_rollouts(
         rng = random.Random(f"{seed}/{t}/{first_group + start // num_generations}")
         rng.shuffle(candidates)
         if rule == "wrong_first" and correct:
-            candidates.sort(key=lambda i: correct[i])
+            candidates.sort(key=lambda i: correct[i] is not False)
         chosen += candidates[: max(1, math.floor(rate * len(candidates) + 1e-9))]
     return sorted(chosen)

@@ -136,12 +136,18 @@ def validate(arguments: argparse.Namespace) -> None:
 
 
 def budgets_text(study: Study) -> str:
-    """Return a sentence on the token budgets, "" without any."""
-    each = []
-    for method, budget in study.budgets().items():
-        steps = study.train_job(method, study.seeds[0]).training.max_steps
-        each.append(f"{method} {budget.text()} in at most {steps} steps")
-    return f" Token budgets: {'; '.join(each)}." if each else ""
+    """Return a sentence on the token budgets, at each point if they differ; "" without any."""
+    found: dict[str, list[str]] = {}
+    for name, point in study.points().items():
+        each = []
+        for method, budget in point.budgets().items():
+            steps = point.train_job(method, point.seeds[0]).training.max_steps
+            each.append(f"{method} {budget.text()} in at most {steps} steps")
+        found.setdefault("; ".join(each), []).append(name)
+    where = {text: f" at {', '.join(names)}" for text, names in found.items()}
+    if len(found) == 1:
+        where = dict.fromkeys(found, "")
+    return "".join(f" Token budgets{where[text]}: {text}." for text in found if text)
 
 
 def check_prompts(study: Study) -> None:

@@ -148,19 +148,22 @@ def models(study: Study) -> Iterator[Finding]:
 
 def questions(study: Study) -> Iterator[Finding]:
     """Look for the files, data sets and generators that questions come from."""
+    points = study.points()
     named = [
-        part
-        for each in study.points().values()
+        (point, *part)
+        for point, each in points.items()
         for part in parts("data.train", each.data.train).items()
     ]
     for name, task in study.tasks.items():
-        named += parts(f"tasks.{name}.data", task.data).items()
-    for key, source in named:
+        named += [
+            (next(iter(points)), *part) for part in parts(f"tasks.{name}.data", task.data).items()
+        ]
+    for point, key, source in named:
         match source:
             case JsonlConfig():
                 yield local(key, Path(source.path), "correct the path, or fetch the file")
             case HubConfig():
-                data = place(next(iter(study.points())), "data")
+                data = place(point, "data")
                 made, record = f"{data}/train.jsonl", f"{data}/config.json"
                 yield hub(key, source.repo, source.revision, made, record, "dataset")
             case ReasoningGymConfig():
