@@ -84,6 +84,9 @@ def test_a_reflection_is_only_swapped_for_one_that_comes_to_something_else():
     unfinished = OTHER | {"text": "So \\boxed{7}\n\nHmm, I wonder."}
     for other in (same, unfinished, TERSE):
         assert beginning("swap", REFLECTING, [REFLECTING, other], *WORDS) is None
+    few = [OTHER, *(sample(f"q{i}", TERSE["text"], "1", "1", "5") for i in range(10))]
+    assert beginning("swap", few[1], few, *WORDS) is None
+    assert beginning("swap", few[1], few[:-1], *WORDS).planted == "6"
 
 
 def test_only_committed_answers_are_used():

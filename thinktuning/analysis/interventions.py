@@ -14,7 +14,7 @@ import numpy as np
 from thinktuning.analysis import seeds
 from thinktuning.analysis.cells import interval_text
 from thinktuning.analysis.comparison import ComparisonRow
-from thinktuning.analysis.figures import forest
+from thinktuning.analysis.figures import STYLE, color, legend, to_svg, unique
 from thinktuning.analysis.intervals import Estimate, share
 from thinktuning.analysis.tables import csv_text, table
 from thinktuning.evaluation.interventions import Sample
@@ -65,20 +65,10 @@ def write(
         for (method, task), per_seed in made.items()
         for row in summarize(method, task, recorded[method, task], per_seed, job)
     ]
-    drawn = [
-        row
-        | {"task": f"{job.methods[row['method']]}, {row['task']}", "method": row["intervention"]}
-        for row in rows
-    ]
-    columns = {
-        name: (key, f"{key}_ci_low", f"{key}_ci_high")
-        for key, name in MEASURES.items()
-        if key != "reflects"
-    }
     texts = {
         "interventions.csv": csv_text(rows, COLUMNS),
         "interventions.md": markdown(job, rows),
-        "interventions.svg": forest(drawn, columns, "share of answers, %", {}),
+        "interventions.svg": draw(rows, job),
     }
     for name, text in texts.items():
         write_text_atomic(output / name, text)
@@ -157,3 +147,40 @@ def cell(row: ComparisonRow, measure: str) -> str:
     """Return a share with its interval, if it has one."""
     value, low, high = (row[f"{measure}{end}"] for end in ("", "_ci_low", "_ci_high"))
     return f"{100 * value:.1f}" if low is None else interval_text(value, low, high)
+
+
+def draw(rows: Sequence[ComparisonRow], job: CompareJob) -> str:
+    """Draw a column of panels per task: accuracy, and the share that follows what was planted."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    tasks, methods = unique(rows, "task"), unique(rows, "method")
+    kinds = [kind for kind in LABELS if kind in unique(rows, "intervention")]
+    measures = ["correct", "follows"]
+    with matplotlib.rc_context(STYLE):
+        height = 0.6 + len(kinds) * (0.16 + 0.09 * len(methods))
+        figure = Figure(figsize=(1.6 + 2.6 * len(tasks), height * len(measures)))
+        axes = figure.subplots(len(measures), len(tasks), squeeze=False, sharex=True, sharey=True)
+        for row in rows:
+            shift = (methods.index(row["method"]) - (len(methods) - 1) / 2) * 0.7 / len(methods)
+            y = kinds.index(row["intervention"]) + shift
+            shade = color(list(job.methods).index(row["method"]))
+            for line, measure in zip(axes, measures, strict=True):
+                axis = line[tasks.index(row["task"])]
+                ends = [row[f"{measure}{end}"] for end in ("_ci_low", "_ci_high")]
+                if None not in ends:
+                    axis.plot([100 * end for end in ends], [y, y], "-", color=shade, linewidth=1.6)
+                axis.plot([100 * row[measure]], [y], "o", color=shade, markersize=4)
+        for line, measure in zip(axes, measures, strict=True):
+            for axis, task in zip(line, tasks, strict=True):
+                axis.set_title(f"{task}:\n{MEASURES[measure]}")
+                axis.grid(axis="y", visible=False)
+                for between in range(1, len(kinds)):
+                    axis.axhline(between - 0.5, color="#dddddd", linewidth=0.6)
+        axes[0, 0].set_yticks(range(len(kinds)), [LABELS[kind] for kind in kinds])
+        axes[0, 0].set_ylim(len(kinds) - 0.5, -0.5)
+        for axis in axes[-1]:
+            axis.set_xlabel("share of answers, %")
+        entries = {list(job.methods).index(name): job.methods[name] for name in methods}
+        legend(figure, entries, f"bars: {job.comparison.confidence:.0%} intervals")
+        return to_svg(figure)

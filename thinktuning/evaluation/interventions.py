@@ -120,13 +120,15 @@ def wrong_answer(sample: Sample, samples: Sequence[Sample]) -> str | None:
 
 
 def another_reflection(sample: Sample, samples: Sequence[Sample]) -> Sample | None:
-    """Return an answer to another question that reflects and ends in another answer."""
+    """Return an answer to another question that reflects and ends in another answer.
+
+    None if fewer than a tenth of all answers reflect: these few are not like the others.
+    """
+    complete = [other for other in samples if is_complete(other)]
+    if 10 * len(complete) < len(samples):
+        return None
     own = {sample["gold"], sample["answer"], sample["first_answer"]}
-    donors = [
-        other
-        for other in samples
-        if other["id"] != sample["id"] and other["answer"] not in own and is_complete(other)
-    ]
+    donors = [o for o in complete if o["id"] != sample["id"] and o["answer"] not in own]
     return _drawn(donors, sample)
 
 
