@@ -1,6 +1,7 @@
 """Parts of the study section `algorithm`; each algorithm's own section is in its file."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -47,6 +48,14 @@ class AlgorithmConfig(Section):
 
         Raises:
             StudyError: a prompt that the section names is missing or invalid.
+        """
+        return None
+
+    def privileged_chat(self, chat: Chat) -> tuple[Chat, Collection[str]] | None:
+        """Return what the base reads before an answer to `chat` if it sees more, None if not.
+
+        Answer and feedback are left out, and named if the chat has a place for them: `response`,
+        `feedback`.
         """
         return None
 

@@ -44,7 +44,7 @@ Shapes: B completions of a (micro-)batch, T tokens, V vocabulary, M tokens of se
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -53,6 +53,7 @@ from pydantic import PositiveInt, field_validator, model_validator
 from thinktuning.algorithms.batch import EXTRA, Lesson, RolloutBatch
 from thinktuning.algorithms.guided import Guided, GuidedConfig
 from thinktuning.algorithms.scoring import Texts
+from thinktuning.models.chat import Chat
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.teachers.prompts import TeacherPrompt
 from thinktuning.teachers.protocol import Teacher
@@ -129,6 +130,21 @@ class SDPOAlgorithmConfig(GuidedConfig):
             )
         return self
 
+    def filled(self, prompt: str | Chat, **values: str) -> str | Chat:
+        """Return a student's prompt with the template as its last turn, `values` filled in."""
+        values["question"] = prompt if isinstance(prompt, str) else prompt[-1]["content"]
+        template = self.template or TEMPLATES[self.context]
+        # in one pass: a question may itself contain {response}
+        text = BRACED.sub(lambda field: values[field[1]], template)
+        return text if isinstance(prompt, str) else [*prompt[:-1], prompt[-1] | {"content": text}]
+
+    def privileged_chat(self, chat: Chat) -> tuple[Chat, Collection[str]]:
+        """Return the base's prompt, without answer and feedback, and those that it shows."""
+        shown = {*BRACED.findall(self.template or TEMPLATES[self.context])} - {"question"}
+        filled = self.filled(chat, response="", feedback="")
+        assert not isinstance(filled, str)
+        return filled, shown
+
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "SDPO":
         """Return the algorithm."""
         return SDPO(self, teacher, prompt)
@@ -183,18 +199,11 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
 
     def privileged(self, batch: RolloutBatch, i: int, lesson: Lesson) -> Any:
         """Return the prompt that the base reads before completion i: the student's, filled in."""
-        prompt = batch.rows[i]["prompt"]
-        values = {
-            "question": prompt if isinstance(prompt, str) else prompt[-1]["content"],
-            "response": batch.decode([batch.student_ids[i]])[0],
-            "feedback": lesson.feedback.text.strip() if lesson.feedback else "",
-        }
-        template = self.config.template or TEMPLATES[self.config.context]
-        # in one pass: a question may itself contain {response}
-        text = BRACED.sub(lambda field: values[field[1]], template)
-        if isinstance(prompt, str):
-            return text
-        return [*prompt[:-1], prompt[-1] | {"content": text}]
+        return self.config.filled(
+            batch.rows[i]["prompt"],
+            response=batch.decode([batch.student_ids[i]])[0],
+            feedback=lesson.feedback.text.strip() if lesson.feedback else "",
+        )
 
     def reads(self, inputs: Mapping[str, "Tensor"]) -> "Tensor":
         """Return (B,), false: the loss has distributions, not log-probabilities of the tokens."""

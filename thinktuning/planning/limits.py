@@ -95,6 +95,29 @@ def check_context(job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, con
     if job.algorithm.uses_teacher and job.teacher.backend == "self":
         check_teacher_context(job, rows, tokenizer, positions)
     check_resampling_context(job, rows, tokenizer, positions)
+    check_privileged_context(job, rows, tokenizer, positions)
+
+
+def check_privileged_context(
+    job: TrainJob, rows: list[dict[str, Any]], tokenizer: Any, positions: int
+) -> None:
+    """Refuse texts over the context length where the base reads more than the student does."""
+    asked = (student_chat(row["question"], job.prompt) for row in rows)
+    found = [each for chat in asked if (each := job.algorithm.privileged_chat(chat))]
+    if not found:
+        return
+    longest = max(num_tokens([chat for chat, _ in found], tokenizer, job.chat_template_kwargs))
+    answer, reply = job.training.max_completion_length, job.teacher.max_completion_length
+    budgets = {"response": answer, "feedback": reply}
+    shown = sum(budgets[name] for name in found[0][1])
+    if longest + shown + answer > positions:
+        raise StudyError(
+            "the longest prompt by algorithm.template, what it shows of the answer and of the"
+            f" teacher's reply, and training.max_completion_length = {longest} + {shown} + {answer}"
+            f" exceed the model's context length of {positions} tokens; lower"
+            " training.max_completion_length or teacher.max_completion_length, or shorten the"
+            " template"
+        )
 
 
 def check_resampling_context(
