@@ -112,7 +112,7 @@ def markdown_tables(text: str) -> list[Lines]:
 
 
 def read_comparison(text: str) -> list[Record]:
-    """Read a comparison.md: a record a method and task, differences under `minus BASELINE`."""
+    """Read comparison.md: a record a method and task; interventions.md: one an intervention."""
     records = []
     for section in re.split(r"^## ", text, flags=re.M)[1:]:
         (head, *body), *differences = markdown_tables(section)
@@ -123,7 +123,7 @@ def read_comparison(text: str) -> list[Record]:
             found = {line[0]: line[column] for line in lines}
             for label, record in of_label.items():
                 record[minus[0]] = found.get(label, "")  # a baseline has none to itself
-        task = section.split(" (")[0]
+        task = section.splitlines()[0].split(" (")[0]
         records += [record | {"task": task} for record in of_label.values()]
     return records
 
