@@ -10,7 +10,7 @@ import pytest
 from evaluate_job import evaluate_job
 
 from thinktuning.commands import intervene as stage
-from thinktuning.commands.intervene import DEFAULTS, intervene
+from thinktuning.commands.intervene import Settings, intervene
 from thinktuning.evaluation.interventions import KINDS
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import write_jsonl
@@ -68,7 +68,7 @@ def table(output: Path) -> dict[tuple[str, str], dict[str, str]]:
 
 def test_answers_go_on_from_their_beginnings(results, tmp_path):
     output = tmp_path / "interventions"
-    intervene(results, output, [], [], DEFAULTS)
+    intervene(results, output, [], [], Settings())
     found = table(output)
     assert len(found) == 2 * (1 + len(KINDS))
     as_is, cut = found["zero_shot", "as_is"], found["zero_shot", "cut"]
@@ -93,7 +93,7 @@ def test_answers_go_on_from_their_beginnings(results, tmp_path):
 
 def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
     output = tmp_path / "interventions"
-    intervene(results, output, ["zero_shot"], [], DEFAULTS)
+    intervene(results, output, ["zero_shot"], [], Settings())
     before = table(output)
 
     def refuse(*arguments):
@@ -101,12 +101,12 @@ def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "recording_model", refuse)
-        intervene(results, output, ["zero_shot"], ["chain_sum"], DEFAULTS)
+        intervene(results, output, ["zero_shot"], ["chain_sum"], Settings())
         assert table(output) == before
         with pytest.raises(AssertionError):  # the answers have changed
             rows = [row(i, k) for i in range(N) for k in range(1, K)]
             write_jsonl(results / "eval/zero_shot/seed0/chain_sum/samples.jsonl", rows)
-            intervene(results, output, ["zero_shot"], [], DEFAULTS)
+            intervene(results, output, ["zero_shot"], [], Settings())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
 def test_unfinished_results_are_refused(results, change, message):
     change(results)
     with pytest.raises(StudyError, match=message):
-        intervene(results, results / "out", ["trained"], [], DEFAULTS)
+        intervene(results, results / "out", ["trained"], [], Settings())
 
 
 def test_the_command_names_what_there_is(results):

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from thinktuning.data.prompt import student_chat
-from thinktuning.evaluation.config import TASKS
+from thinktuning.evaluation.config import TASKS, EvaluationConfig
 from thinktuning.io.errors import StudyError
 from thinktuning.models.chat import encode_chats
 from thinktuning.study.jobs import EvaluateJob
@@ -110,6 +110,18 @@ def check_asked(
         )
 
 
+def sampling(evaluation: EvaluationConfig) -> dict[str, Any]:
+    """Return how answers are sampled, as lm-eval's `generation_kwargs`."""
+    kwargs: dict[str, Any] = {"until": [], "max_gen_toks": evaluation.max_gen_toks}
+    kwargs["do_sample"] = evaluation.temperature > 0
+    if kwargs["do_sample"]:
+        # top_k 0: transformers' default would keep the 50 most likely tokens only
+        kwargs |= {"temperature": evaluation.temperature, "top_k": 0}
+    if evaluation.backend == "vllm":
+        kwargs["skip_special_tokens"] = True  # as hf does
+    return kwargs
+
+
 def task_config(job: EvaluateJob, directory: Path) -> dict[str, Any]:
     """Return the task's YAML with the study's prompt, number of samples and sampling.
 
@@ -117,13 +129,6 @@ def task_config(job: EvaluateJob, directory: Path) -> dict[str, Any]:
         job: the evaluation.
         directory: has the questions as test.parquet, and room for a cache of this job's own.
     """
-    greedy = job.evaluation.temperature == 0
-    sampling: dict[str, Any] = {"do_sample": False}
-    if not greedy:
-        # top_k 0: transformers' default would keep the 50 most likely tokens only
-        sampling = {"do_sample": True, "temperature": job.evaluation.temperature, "top_k": 0}
-    if job.evaluation.backend == "vllm":
-        sampling["skip_special_tokens"] = True  # as hf does
     return {
         "include": str(TASKS / f"{job.lm_eval}.yaml"),
         "task": job.lm_eval,
@@ -141,5 +146,5 @@ def task_config(job: EvaluateJob, directory: Path) -> dict[str, Any]:
                 "filter": [{"function": "take_first_k", "k": job.num_samples}],
             }
         ],
-        "generation_kwargs": sampling | {"until": [], "max_gen_toks": job.evaluation.max_gen_toks},
+        "generation_kwargs": sampling(job.evaluation),
     }

@@ -16,7 +16,7 @@ from typing import Any
 
 from thinktuning.analysis import interventions as analysis
 from thinktuning.analysis.results import evaluations, read_json
-from thinktuning.commands.asking import checked_prompts
+from thinktuning.commands.asking import checked_prompts, sampling
 from thinktuning.commands.inputs import fingerprint
 from thinktuning.data.questions import read_questions
 from thinktuning.evaluation.config import CPU_BATCH
@@ -35,9 +35,9 @@ from thinktuning.study.jobs import CompareJob, EvaluateJob, read_config
 class Settings:
     """What is done to the answers, and with which words a forced reflection begins."""
 
-    kinds: tuple[Kind, ...]
-    doubt: str
-    agree: str
+    kinds: tuple[Kind, ...] = KINDS
+    doubt: str = "Wait, let me check: "
+    agree: str = "Let me go through it again: "
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def make(
         if file.is_file() and json.loads(file.read_text("utf-8"))["fingerprint"] == made_from:
             continue
         lm = lm or recording_model(model_dir, job.evaluation, job.chat_template_kwargs)
-        print(f"{file}")
+        print(f"{file}: being made")
         rows = answered(job, usable(list(read_jsonl(samples))), data, lm, settings)
         file.parent.mkdir(parents=True, exist_ok=True)
         found = {"fingerprint": made_from, "settings": asdict(settings), "rows": rows}
@@ -236,19 +236,10 @@ def gone_on(
             f" max_gen_toks = {budget} that exceeds the model's context length of {lm.max_length}"
             " tokens; leave this task out with --tasks"
         )
-    sampling: dict[str, Any] = {"do_sample": False}
-    if job.evaluation.temperature:
-        sampling = {"do_sample": True, "temperature": job.evaluation.temperature, "top_k": 0}
-    if job.evaluation.backend == "vllm":
-        sampling["skip_special_tokens"] = True  # as in an evaluation
     size = job.evaluation.batch_size
     size = CPU_BATCH if size == "auto" else size
     texts = [cases[i].given.text for i in open_cases]
     for batch in progress(batches([len(ids) for ids in encoded], texts, size), len(encoded)):
-        kwargs = sampling | {"until": [], "max_gen_toks": budget}
-        found = lm.complete([encoded[j] for j in batch], kwargs)
+        found = lm.complete([encoded[j] for j in batch], sampling(job.evaluation))
         answers |= {open_cases[j]: answer for j, answer in zip(batch, found, strict=True)}
     return [answers[i] for i in range(len(cases))]
-
-
-DEFAULTS = Settings(KINDS, "Wait, let me check: ", "Let me go through it again: ")

@@ -84,8 +84,12 @@ def add_intervene(commands: "Subcommands") -> None:
         changed.add_argument(
             f"--{name}", nargs="+", default=[], metavar="NAME", help=f"only these {name}"
         )
-    changed.add_argument("--doubt", metavar="TEXT", help="how forced doubt begins")
-    changed.add_argument("--agree", metavar="TEXT", help="how forced agreement begins")
+    changed.add_argument(
+        "--doubt", metavar="TEXT", help="how forced doubt begins [Wait, let me check: ]"
+    )
+    changed.add_argument(
+        "--agree", metavar="TEXT", help="how forced agreement begins [Let me go through it again: ]"
+    )
 
 
 def add_plan(commands: "Subcommands") -> None:
@@ -224,15 +228,13 @@ def natural(text: str) -> int:
 
 def intervene(arguments: argparse.Namespace) -> None:
     """Write what interventions on reflection change."""
-    import dataclasses
-
     if not arguments.results.is_dir():
         raise StudyError(f"{arguments.results} is not a directory; correct the path")
     load_modules("transformers.modeling_utils", "thinktuning.commands.intervene")
-    from thinktuning.commands.intervene import DEFAULTS, intervene
+    from thinktuning.commands.intervene import Settings, intervene
 
     words = {name: getattr(arguments, name) for name in ("doubt", "agree")}
-    settings = dataclasses.replace(DEFAULTS, **{k: v for k, v in words.items() if v is not None})
+    settings = Settings(**{name: said for name, said in words.items() if said is not None})
     output = arguments.output or arguments.results / "interventions"
     intervene(arguments.results, output, arguments.methods, arguments.tasks, settings)
     print(f"written: {output}/interventions.md, .csv and .svg")
