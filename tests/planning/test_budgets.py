@@ -53,6 +53,29 @@ def test_a_pilot_measures_them_and_the_run_that_a_budget_refers_to(tmp_path):
     assert steps(study({"scored_as": "thinktuning"}), tmp_path) == 2 * 13
 
 
+@pytest.mark.parametrize(
+    ("kind", "generated", "passes"),
+    [
+        ("grpo", 64, 2),
+        ("sft", 64 + 0.5 * 64, 2),
+        ("critique_grpo", 64 + 0.5 * 64 + 0.5 * 64, 2),  # and a second answer to each that is asked
+        ("sdpo", 64, 3),  # and the base reads what it compares with
+        ("dpo", 64 + 0.5 * 64, 3),
+    ],
+)
+def test_what_an_algorithm_does_besides_counts(kind, generated, passes):
+    schedule = {"kind": "constant", "init": 0.5, "min": 0.5, "cutoff": None}
+    own = {"schedule": schedule} if kind != "grpo" else {}
+    own |= {"refinement": "organism"} if kind == "critique_grpo" else {}
+    algorithm = {"type": kind} | own
+    found = default_study(
+        training=SIZES, algorithm=algorithm, teacher={"max_completion_length": 64}
+    )
+    planned = planned_tokens(found, found.train_job("thinktuning", 0), None)
+    assert planned["tokens"] == pytest.approx(50 * 16 * generated)
+    assert planned["scored_tokens"] == pytest.approx(50 * 16 * passes * (64 + 64))
+
+
 def test_remarks(tmp_path):
     assert list(budget_remarks(study(None), None)) == []
     (text,) = budget_remarks(study({"tokens": 2000}), None)

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 
 from thinktuning.planning.pilot import lengths, num_rollouts
+from thinktuning.planning.work import resamples_unmeasured
 from thinktuning.study.jobs import TrainJob
 from thinktuning.study.study import Study
 
@@ -40,14 +41,20 @@ def limits(study: Study, job: TrainJob, results: Path | None) -> dict[str, float
 
 
 def planned_tokens(study: Study, job: TrainJob, results: Path | None) -> dict[str, float]:
-    """Return currency -> the tokens of a training that goes on to `max_steps`."""
+    """Return currency -> the tokens of a training that goes on to `max_steps`.
+
+    Answers to a second request count where no pilot has measured them; of what a loss scores in
+    addition, every rollout once by the base, as in `work`.
+    """
     training, found = job.training, lengths(job, results)
     rollouts = num_rollouts(job) * study.resources.train.num_processes
     generated = found.student + found.asked * found.teacher
+    again = found.asked * found.student if resamples_unmeasured(job, found) else 0
+    passes = training.scoring_passes + training.num_iterations * job.algorithm.scores_texts
     trained = training.max_prompt_length + min(generated, training.max_completion_length)
     return {
-        "tokens": rollouts * generated,
-        "scored_tokens": rollouts * training.scoring_passes * trained,
+        "tokens": rollouts * (generated + again),
+        "scored_tokens": rollouts * passes * trained,
     }
 
 
