@@ -77,6 +77,7 @@ lint: env ## Check style, types and the workflow
 	mypy
 	lint-imports --no-logo
 	python docs/tables.py --check
+	check-jsonschema --schemafile workflow/schemas/config.schema.json config.yaml studies/*.yaml
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint workflow/container/Dockerfile

@@ -7,8 +7,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+from thinktuning.commands.project import add_project
 from thinktuning.commands.stages import add_stages
 from thinktuning.commands.tools import add_tools
 from thinktuning.io.errors import StudyError
@@ -19,6 +21,7 @@ Train language models to reflect, and measure whether they do (ThinkTuning, arXi
 
 A study file describes data, base model, methods and evaluation; the workflow runs it:
 
+    thinktuning new DIRECTORY                   write the workflow and the default study there
     thinktuning validate STUDY                  check a study without running it
     thinktuning plan STUDY                      estimate tokens, GPU-hours, memory, disk
     thinktuning doctor STUDY                    check that this machine can run it
@@ -79,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action="version", version=f"%(prog)s {version('thinktuning')}")
     commands = Subcommands(top)
     add_tools(commands)
+    add_project(commands)
     add_stages(commands)
     return top
 

@@ -23,15 +23,23 @@ _TaskLoader.add_constructor("!function", lambda loader, node: str(node.value))
 
 def _packaged_task(name: str) -> str:
     """Refuse an unknown task now, not after hours of training."""
-    known = sorted(path.stem for path in TASKS.glob("thinktuning_*.yaml"))
-    if name not in known:
+    if name not in (known := packaged_tasks()):
         raise ValueError(
             f"no such task in thinktuning/evaluation/tasks/; choose from {', '.join(known)}"
         )
     return name
 
 
-LMEvalTask = Annotated[str, AfterValidator(_packaged_task)]
+def packaged_tasks() -> list[str]:
+    """Return the names of the packaged lm-eval tasks."""
+    return sorted(path.stem for path in TASKS.glob("thinktuning_*.yaml"))
+
+
+LMEvalTask = Annotated[
+    str,
+    AfterValidator(_packaged_task),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(packaged_tasks()))),
+]
 
 
 def task_value(name: str, key: str) -> dict[str, Any]:
@@ -98,6 +106,8 @@ ENGINE_ARGS = {
 }
 
 
+ANY_ENGINE_ARGS = sorted({*" ".join(ENGINE_ARGS.values()).split()})
+
 # The size of batches that `auto` starts with; on a GPU, `hf` halves it until memory suffices.
 CPU_BATCH = 64
 GPU_BATCH = 1024
@@ -112,7 +122,7 @@ def _batch_size(value: Any) -> Any:
     return value
 
 
-BatchSize = Annotated[int | Literal["auto"], BeforeValidator(_batch_size)]
+BatchSize = Annotated[PositiveInt | Literal["auto"], BeforeValidator(_batch_size)]
 
 
 class EvaluationConfig(Section):
@@ -149,7 +159,12 @@ class StudyEvaluationConfig(Section):
     """
 
     backend: Literal["hf", "vllm"] = "hf"
-    model_args: dict[str, Any] = Field(default_factory=dict)
+    model_args: dict[str, Any] = Field(
+        default_factory=dict,
+        json_schema_extra=lambda schema: schema.update(
+            propertyNames={"enum": list(ANY_ENGINE_ARGS)}
+        ),
+    )
     temperature: Annotated[Number, Field(ge=0)] | None = None
     max_gen_toks: PositiveInt | None = None
     batch_size: BatchSize

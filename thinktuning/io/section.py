@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
+
+if TYPE_CHECKING:
+    from pydantic import GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import CoreSchema
 
 NAME = r"^[a-z0-9][a-z0-9_]*$"
 
@@ -19,10 +24,24 @@ def _scientific(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, BeforeValidator(_scientific)]
-NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_scientific)]
-Positive = Annotated[PositiveFloat, BeforeValidator(_scientific)]
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific)]
+class Or:
+    """Adds to a field's JSON schema what a validator converts to the field's type."""
+
+    def __init__(self, **schema: str) -> None:
+        self._schema = schema
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: "CoreSchema", handler: "GetJsonSchemaHandler"
+    ) -> "JsonSchemaValue":
+        return {"anyOf": [handler(core_schema), self._schema]}
+
+
+_TEXT = Or(type="string", pattern=r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$")
+
+Number = Annotated[float, BeforeValidator(_scientific), _TEXT]
+NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_scientific), _TEXT]
+Positive = Annotated[PositiveFloat, BeforeValidator(_scientific), _TEXT]
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific), _TEXT]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range numpy accepts
 Name = Annotated[str, Field(pattern=NAME)]

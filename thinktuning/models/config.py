@@ -73,7 +73,11 @@ def _known_family(name: str) -> str:
     return name
 
 
-FamilyName = Annotated[str, AfterValidator(_known_family)]
+FamilyName = Annotated[
+    str,
+    AfterValidator(_known_family),
+    Field(json_schema_extra=lambda schema: schema.update(enum=list(families.names()))),
+]
 
 
 class FamilyConfig(Section):

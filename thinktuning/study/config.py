@@ -4,7 +4,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from thinktuning.io.section import Name, Percent, Section
+from thinktuning.io.section import Name, Or, Percent, Section
 
 
 class MethodConfig(Section):
@@ -19,7 +19,9 @@ class MethodConfig(Section):
 
 
 T = TypeVar("T")
-OrNone = Annotated[T, BeforeValidator(lambda value: {} if value is None else value)]  # null: {}
+OrNone = Annotated[  # null: {}
+    T, BeforeValidator(lambda value: {} if value is None else value), Or(type="null")
+]
 Band = Annotated[list[Percent], Field(min_length=2, max_length=2)]
 
 
