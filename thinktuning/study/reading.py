@@ -62,22 +62,38 @@ def read_values(path: str | Path, extended_by: Sequence[Path] = ()) -> Any:
     Raises:
         StudyError: a file cannot be read, or extends itself.
     """
-    values = read_yaml(path)
+    chain = [*extended_by, Path(path).resolve()]
+    return extended(read_yaml(path), Path(path).parent, str(path), chain)
+
+
+def extended(values: Any, directory: Path, where: str, chain: Sequence[Path] = ()) -> Any:
+    """Return a study's plain data, merged into the study that it extends, if any.
+
+    Args:
+        values: the data.
+        directory: the directory that `extends` is relative to.
+        where: names the data in messages.
+        chain: the files whose `extends` led here, outermost first, and that of the data.
+
+    Raises:
+        StudyError: a file cannot be read, or extends itself.
+    """
     if not isinstance(values, dict) or "extends" not in values:
         return values
-    base = values.pop("extends")
+    override = {key: value for key, value in values.items() if key != "extends"}
+    base = values["extends"]
     if not isinstance(base, str):
-        raise StudyError(f"{path}: extends: expected the path of a study, found {base!r:.80}")
-    chain = [*extended_by, Path(path).resolve()]
-    target = Path(path).parent / base
+        raise StudyError(f"{where}: extends: expected the path of a study, found {base!r:.80}")
+    target = directory / base
     if target.resolve() in chain:
         names = " -> ".join(file.name for file in [*chain, target.resolve()])
-        raise StudyError(f"{path}: extends: {base} makes this study extend itself ({names})")
+        raise StudyError(f"{where}: extends: {base} makes this study extend itself ({names})")
     if not target.is_file():
+        relative = "this study" if chain else "the working directory"
         raise StudyError(
-            f"{path}: extends: there is no file {target}; the path is relative to this study"
+            f"{where}: extends: there is no file {target}; the path is relative to {relative}"
         )
-    return lay_over(read_values(target, chain), values, str(target))
+    return lay_over(read_values(target, chain), override, str(target))
 
 
 def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-# The study, validated once, and the paths of its files.
+# The paths of a study's files, and what its jobs need.
 #
 # Each `resolve_*` rule writes all that one job depends on, and nothing else, as that job's
 # config.json, with the hashes of the files that it names; its `params` make Snakemake rewrite the
@@ -12,33 +12,7 @@ from collections import defaultdict
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
-
-from thinktuning.analysis.gallery import GALLERY
-from thinktuning.io.errors import StudyError
-from thinktuning.io.files import StrictLoader
-from thinktuning.io.kept import forget, set_aside
-from thinktuning.study.jobs import ModelJob, sealed, to_json
-from thinktuning.study.points import sweep_job
-from thinktuning.study.reading import lay_over, parse_study, read_values
-from thinktuning.study.sharing import elsewhere, homes, place
-
-
-def with_types(override):
-    """Convert a `--config` override to YAML types: Snakemake reads the 0 of `seeds=[0]` as text."""
-    if isinstance(override, dict):
-        return {key: with_types(value) for key, value in override.items()}
-    if isinstance(override, list):
-        return [with_types(value) for value in override]
-    if not isinstance(override, str) or not override:
-        return override
-    loader = StrictLoader("")
-    tag = loader.resolve(yaml.ScalarNode, override, (True, False))
-    try:
-        return loader.construct_object(yaml.ScalarNode(tag, override))
-    except yaml.YAMLError as error:
-        raise WorkflowError(f"--config: {error}") from None
 
 
 def resolved(job):
@@ -73,8 +47,9 @@ def train_command(stage):
     )
     launch = f"{ON_GPUS} accelerate launch --main_process_port 0"
     if stage.nodes > 1:
-        script = shlex.quote(f"{workflow.basedir}/workflow/launch_on_nodes.sh")
-        launch = f"{script} {stage.nodes} {stage.threads}"
+        script = own_file("../launch_on_nodes.sh")
+        bash = "" if os.access(script, os.X_OK) else "bash "  # fetched from a repository
+        launch = f"{bash}{shlex.quote(script)} {stage.nodes} {stage.threads}"
     return (
         f"{launch} --config_file {settings} --num_processes {stage.num_processes}"
         " -m thinktuning.commands.cli"
@@ -223,8 +198,8 @@ def is_organism(study, model):
 
 def caption(figure):
     """The caption of a figure in Snakemake's report, if it has one."""
-    path = Path(workflow.basedir) / f"workflow/report/{figure}.rst"
-    return f"../report/{figure}.rst" if path.exists() else None
+    path = f"../report/{figure}.rst"
+    return path if workflow.sourcecache.exists(RULES.join(path)) else None
 
 
 def keep_results():
@@ -254,24 +229,6 @@ def one_of(names):
     return "|".join(sorted(names)) or "(?!)"
 
 
-OVERRIDES = workflow.config_settings.config
-try:
-    values = {}
-    for path in workflow.configfiles:  # Snakemake's own merge knows no `extends`
-        values = lay_over(values, read_values(path) or {}, str(path))
-    values = lay_over(values, with_types(dict(OVERRIDES)), "--config")
-    STUDY = parse_study(
-        values, " + ".join([*map(str, workflow.configfiles), *["--config"] * bool(OVERRIDES)])
-    )
-except StudyError as error:
-    raise WorkflowError(str(error)) from None
-
-POINTS = STUDY.points()
-HOMES = homes(POINTS)
-BUDGETS = {point: study.budgets() for point, study in POINTS.items()}
-MODELS = {name for study in POINTS.values() for name in study.models()}
-EVALUATION_DATA = expand("eval/{task}.jsonl", task=STUDY.tasks)
-
 # In commands, which Snakemake compares by their text: the directory of a job's results, and that of
 # the questions that it reads, which another point may have.
 HERE = "results/{wildcards.point}" if STUDY.sweep else "results"
@@ -280,7 +237,10 @@ OF_POINT = {"point": "{point}"} if STUDY.sweep else {}  # a label in Snakemake's
 
 
 # Where environment.post-deploy.sh finds this package (`--software-deployment-method conda`).
-os.environ.update(THINKTUNING_REPOSITORY=str(workflow.basedir))
+os.environ.update(
+    THINKTUNING_REPOSITORY=RULES.join("../..").get_path_or_uri(secret_free=True),
+    THINKTUNING_VERSION=VERSION,
+)
 
 # The image for all jobs, with `--software-deployment-method apptainer` (docs/container.md).
 if image := os.environ.get("THINKTUNING_CONTAINER"):
