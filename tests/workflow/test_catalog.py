@@ -41,15 +41,20 @@ def deploy(directory: Path, snakefile: str) -> Path:
     return directory
 
 
-@pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A git repository with the files of this one."""
-    directory = copy_repository(tmp_path_factory.mktemp("repository"))
-    git(directory, "init", "--quiet")
-    git(directory, "add", "--all")
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The place of the workflow in a repository with these files, from which git fetches."""
+    repository = copy_repository(tmp_path / "github/owner/thinktuning")
+    git(repository, "init", "--quiet")
+    git(repository, "add", "--all")
     author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
-    git(directory, *author, "commit", "--quiet", "--message", "All")
-    return directory
+    git(repository, *author, "commit", "--quiet", "--message", "All")
+    git(repository, "tag", "v0.1.0")
+    here = {"KEY_0": f"url.file://{tmp_path}/github/.insteadOf", "VALUE_0": "https://github.com/"}
+    for name, value in (here | {"COUNT": "1"}).items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return 'github("owner/thinktuning", path="workflow/Snakefile", tag="v0.1.0")'
 
 
 def test_the_catalog_finds_what_it_looks_for() -> None:
@@ -89,11 +94,9 @@ def test_the_lint_needs_no_package_and_a_run_says_that_it_does(tmp_path: Path) -
 
 
 def test_a_module_from_a_repository_plans_the_study_of_its_config(
-    tmp_path: Path, repository: Path
+    tmp_path: Path, github: str
 ) -> None:
-    commit = git(repository, "rev-parse", "HEAD").strip()
-    source = f'gitfile({str(repository)!r}, path="workflow/Snakefile", commit="{commit}")'
-    directory = deploy(tmp_path / "deployed", source)
+    directory = deploy(tmp_path / "deployed", github)
     called = ("--snakefile", "workflow/Snakefile")
     found = planned(directory, *called, "--config", "seeds=[7]")
     assert (found["train"], found["compare"], found["all"]) == (2, 1, 1)
