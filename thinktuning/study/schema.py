@@ -8,6 +8,7 @@ The schema is that of pydantic, in draft 7, which editors know best.
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -46,17 +47,7 @@ def study_schema() -> Schema:
         full["MethodConfig"]["properties"][section] = _each(partial, sections[section])
     definitions = full | {_partial(name): _each(partial, each) for name, each in full.items()}
     _extending(definitions)
-    settings = dotted(definitions)
-    definitions["Settings"] = settings
-    for name in ("SweepConfig", "AxisConfig"):
-        for prefix in ("", PARTIAL):
-            points = definitions[prefix + name]["properties"]["points"]["patternProperties"]
-            points.update({name: {"$ref": f"{DEFINITION}Settings"} for name in points})
-    keys = [{"enum": sorted(settings["properties"])}]
-    keys += [{"pattern": pattern} for pattern in settings["patternProperties"]]
-    for prefix in ("", PARTIAL):
-        properties = definitions[prefix + "AxisConfig"]["properties"]
-        properties["key"] = {"anyOf": [*keys, {"type": "null"}]}
+    _sweeping(definitions)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A study of thinktuning",
@@ -172,7 +163,20 @@ def _extending(definitions: dict[str, Schema]) -> None:
         entries.update({name: _any_of([each, {"type": "null"}]) for name, each in entries.items()})
 
 
-def _each(change: Any, schema: Schema) -> Schema:
+def _sweeping(definitions: dict[str, Schema]) -> None:
+    """Give a sweep the keys that its axes and points may replace."""
+    settings = definitions["Settings"] = dotted(definitions)
+    keys = [{"enum": sorted(settings["properties"])}]
+    keys += [{"pattern": pattern} for pattern in settings["patternProperties"]]
+    for prefix in ("", PARTIAL):
+        axis, sweep = (definitions[prefix + each] for each in ("AxisConfig", "SweepConfig"))
+        axis["properties"]["key"] = {"anyOf": [*keys, {"type": "null"}]}
+        for section in (axis, sweep):
+            points = section["properties"]["points"]["patternProperties"]
+            points.update({name: {"$ref": f"{DEFINITION}Settings"} for name in points})
+
+
+def _each(change: Callable[[Schema], Schema], schema: Schema) -> Schema:
     """Return a schema with `change` made to it and to all schemas in it."""
     found: Schema = {}
     for key, value in schema.items():
@@ -184,8 +188,7 @@ def _each(change: Any, schema: Schema) -> Schema:
             found[key] = _each(change, value)
         else:
             found[key] = value
-    changed: Schema = change(found)
-    return changed
+    return change(found)
 
 
 def _any_of(schemas: list[Schema]) -> Schema:
