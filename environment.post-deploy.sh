@@ -7,5 +7,5 @@ repository=${THINKTUNING_REPOSITORY:-.}
 if [[ -f $repository/pyproject.toml ]]; then
     python -m pip install --no-deps --editable "$repository"
 else # a directory of `thinktuning new`, or a module of another workflow: the version that read the study
-    python -m pip install --no-deps "thinktuning==$THINKTUNING_VERSION"
+    python -m pip install --no-deps "thinktuning${THINKTUNING_VERSION:+==$THINKTUNING_VERSION}"
 fi
