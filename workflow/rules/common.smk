@@ -236,9 +236,10 @@ QUESTIONS = "{params.data}" if STUDY.sweep else "results/data"
 OF_POINT = {"point": "{point}"} if STUDY.sweep else {}  # a label in Snakemake's report
 
 
-# Where environment.post-deploy.sh finds this package (`--software-deployment-method conda`).
+# Where environment.post-deploy.sh finds this package (`--software-deployment-method conda`), and the
+# version that it takes from the registry where this is no repository.
 os.environ.update(
-    THINKTUNING_REPOSITORY=RULES.join("../..").get_path_or_uri(secret_free=True),
+    THINKTUNING_REPOSITORY=os.path.normpath(RULES.join("../..").get_path_or_uri(secret_free=True)),
     THINKTUNING_VERSION=VERSION,
 )
 
