@@ -7,7 +7,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from thinktuning.commands.project import add_project
@@ -15,6 +14,7 @@ from thinktuning.commands.stages import add_stages
 from thinktuning.commands.tools import add_tools
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import disk_is_full
+from thinktuning.io.provenance import installed_version
 
 DESCRIPTION = """\
 Train language models to reflect, and measure whether they do (ThinkTuning, arXiv 2508.07616).
@@ -82,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    top.add_argument("--version", action="version", version=f"%(prog)s {version('thinktuning')}")
+    version = installed_version("thinktuning") or "(not installed)"
+    top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = Subcommands(top)
     add_tools(commands)
     add_project(commands)

@@ -240,7 +240,7 @@ OF_POINT = {"point": "{point}"} if STUDY.sweep else {}  # a label in Snakemake's
 # version that it takes from the registry where this is no repository.
 os.environ.update(
     THINKTUNING_REPOSITORY=os.path.normpath(RULES.join("../..").get_path_or_uri(secret_free=True)),
-    THINKTUNING_VERSION=VERSION,
+    THINKTUNING_VERSION=(HAS_PACKAGE and installed_version("thinktuning")) or "",
 )
 
 # The image for all jobs, with `--software-deployment-method apptainer` (docs/container.md).

@@ -7,25 +7,24 @@ from snakemake.exceptions import WorkflowError
 from snakemake.sourcecache import LocalSourceFile
 
 try:
-    from importlib.metadata import version
-
     from thinktuning.analysis.gallery import GALLERY
     from thinktuning.io.errors import StudyError
     from thinktuning.io.files import StrictLoader
     from thinktuning.io.kept import forget, set_aside
+    from thinktuning.io.provenance import installed_version
     from thinktuning.study.jobs import ModelJob, sealed, to_json
     from thinktuning.study.points import sweep_job
     from thinktuning.study.reading import extended, lay_over, parse_study, read_values
     from thinktuning.study.sharing import elsewhere, homes, place
 
-    VERSION = version("thinktuning")
+    HAS_PACKAGE = True
 except ModuleNotFoundError as error:
     if workflow.check_envvars:  # false in `snakemake --lint`, which needs no study
         raise WorkflowError(
             f"There is no module {error.name} where snakemake runs: install the package thinktuning"
             " there, e.g. pip install thinktuning (docs/install.md)"
         ) from None
-    VERSION, GALLERY = "", {}
+    HAS_PACKAGE, GALLERY = False, {}
 
 
 RULES = workflow.current_basedir  # in a module of another workflow it may be in a repository
@@ -113,7 +112,7 @@ def unread():
     return study
 
 
-if not VERSION:
+if not HAS_PACKAGE:
     STUDY = unread()
 else:
     try:
@@ -122,7 +121,7 @@ else:
         raise WorkflowError(str(error)) from None
 
 POINTS = STUDY.points()
-HOMES = homes(POINTS) if VERSION else {}
+HOMES = homes(POINTS) if HAS_PACKAGE else {}
 BUDGETS = {point: study.budgets() for point, study in POINTS.items()}
 MODELS = {name for study in POINTS.values() for name in study.models()}
 EVALUATION_DATA = expand("eval/{task}.jsonl", task=STUDY.tasks)
