@@ -1,5 +1,6 @@
 """The wheel works without the repository: it has the workflow, which `new` writes elsewhere."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -54,9 +55,10 @@ def test_new_refuses_a_directory_with_anything_in_it(tmp_path: Path, name: str) 
         " an empty directory\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    done = thinktuning("new", str(tmp_path / name))
-    assert done.returncode == 1
-    assert "is not a directory" in done.stderr
+    for below in ("", "deeper"):
+        done = thinktuning("new", str(tmp_path / name / below))
+        assert done.returncode == 1
+        assert re.match(r"thinktuning: .*(is not|Not) a directory; name another one$", done.stderr)
 
 
 def test_the_version_has_one_place() -> None:

@@ -45,9 +45,14 @@ def new(arguments: argparse.Namespace) -> None:
             " nothing was written: name a new or an empty directory"
         )
     source = project()
-    for path in project_files(source):
-        (directory / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / path, directory / path)
+    try:
+        for path in project_files(source):
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / path, directory / path)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise StudyError(
+            f"cannot write to {directory}: {error.strerror}; name another one"
+        ) from None
     print(
         f"Wrote the workflow and the default study to {directory}. To run them:\n\n"
         f"    cd {shlex.quote(str(directory))}\n"
