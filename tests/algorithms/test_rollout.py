@@ -1,8 +1,11 @@
 """A rollout batch's metrics, counted by hand."""
 
-import pytest
+import math
 
-from thinktuning.algorithms.rollout import Rollout, sample, summarize
+import pytest
+import torch
+
+from thinktuning.algorithms.rollout import Rollout, is_right, sample, summarize
 
 
 def rollout(student_reward, reward, taught=False, asked=False, text="The answer is 4"):
@@ -51,3 +54,10 @@ def test_a_batch_without_verdicts_or_teaching():
 
 def test_taught_rollouts_are_stored_first():
     assert sample(BATCH, 3) == [BATCH[1], BATCH[2], BATCH[0]]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.7, 1 / 3, 1.0, 7.3, -0.7])
+def test_a_reward_at_the_threshold_is_right_in_float32_too(threshold):
+    assert is_right(torch.tensor(threshold).item(), threshold)
+    assert not is_right(threshold - 0.001, threshold)
+    assert not is_right(math.nan, threshold) and not is_right(math.nan)

@@ -7,7 +7,7 @@ from typing import Any
 
 from thinktuning.algorithms.config import Keep
 from thinktuning.algorithms.feedback import Feedback
-from thinktuning.algorithms.rollout import Rollout, question_of, reward_or_none
+from thinktuning.algorithms.rollout import Rollout, is_right, question_of, reward_or_none
 from thinktuning.models.chat import Chat
 
 LogProbs = list[list[float | None]]
@@ -41,9 +41,10 @@ class Lesson:
         return self.kept and (self.feedback is not None or not self.asked)
 
 
-def is_kept(reward: float, keep: Keep) -> bool:
+def is_kept(reward: float, keep: Keep, right_from: float | None = None) -> bool:
     """Return whether to keep a spliced rollout; one without a verdict (NaN) only if `all` are."""
-    return keep == "all" or (not math.isnan(reward) and (reward > 0) == (keep == "right"))
+    right = is_right(reward, right_from)
+    return keep == "all" or (not math.isnan(reward) and right == (keep == "right"))
 
 
 NO_LESSON = Lesson(None, None)
@@ -91,6 +92,7 @@ class RolloutBatch:
         rewards: (P * G,) rewards of `completion_ids`, set by the trainer.
         metrics: logged for this batch; counts are summed over the processes.
         budget_used: the share of the training's token budget that is used; None without a budget.
+        right_from: the least reward of a right completion; None: anything above 0.
     """
 
     rows: Sequence[Mapping[str, Any]]
@@ -115,6 +117,11 @@ class RolloutBatch:
         default_factory=lambda: {"guidance_rate": 0.0} | dict.fromkeys(SUMMED, 0)
     )
     budget_used: float | None = None
+    right_from: float | None = None
+
+    def is_right(self, reward: float) -> bool:
+        """Return whether a reward is that of a right completion; NaN, without a verdict, is not."""
+        return is_right(reward, self.right_from)
 
     @property
     def elapsed(self) -> float:

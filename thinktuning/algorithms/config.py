@@ -37,6 +37,14 @@ class AlgorithmConfig(Section):
         """Whether a teacher gives feedback; a subclass may set it as a class variable."""
         return False
 
+    def asks_what_is_right(self) -> list[str]:
+        """Return the keys, with their values, for which a completion is right or wrong.
+
+        All else uses rewards by their size. With a graded reward they need a threshold
+        (`training.right_from`).
+        """
+        return []
+
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
         return 0.0

@@ -51,6 +51,12 @@ class CritiqueGRPOAlgorithmConfig(OffPolicyConfig):
         """Return the refinement's prompt file."""
         return super().files() | {self.refinement: refinement.locate(self.refinement)}
 
+    def asks_what_is_right(self) -> list[str]:
+        """Return `num_refinements` as well, if right ones are kept first."""
+        some = self.num_refinements is not None
+        asked = [f"num_refinements: {self.num_refinements}"] if some else []
+        return [*asked, *super().asks_what_is_right()]
+
     def resampling_chat(self, chat: Chat) -> Chat:
         """Return the chat that asks for a refinement, without answer and critique."""
         return refinement.load(self.refinement).ask(chat, "", Feedback("incorrect", "", ""))[0]
@@ -101,6 +107,6 @@ class CritiqueGRPO(OffPolicy[CritiqueGRPOAlgorithmConfig]):
         for start in range(0, len(batch.rows), batch.num_generations):
             group = range(start, start + batch.num_generations)
             refined = [i for i in group if i in taught]
-            refined.sort(key=lambda i: not rewards[i] > 0)  # stable; NaN is not right
+            refined.sort(key=lambda i: not batch.is_right(rewards[i]))  # stable
             for i in refined[self.config.num_refinements :]:
                 batch.lessons[i].kept = False

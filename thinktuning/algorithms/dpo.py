@@ -23,6 +23,7 @@ the advantages.
 Shapes: B completions of a (micro-)batch, T and R tokens of a chosen and a rejected completion.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -60,6 +61,10 @@ class DPOAlgorithmConfig(GuidedConfig):
         if mask == "teacher":
             raise ValueError("it compares whole texts; set mask to trajectory")
         return mask
+
+    def asks_what_is_right(self) -> list[str]:
+        """Return the type as well: a pair is a wrong and a right text."""
+        return ["type: dpo", *super().asks_what_is_right()]
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "DPO":
         """Return the algorithm."""
@@ -130,4 +135,5 @@ def pairs(batch: RolloutBatch) -> list[int]:
     One without a verdict (NaN) is neither.
     """
     before, after = batch.student_rewards or batch.rewards, batch.rewards
-    return [i for i in batch.taught if before[i] <= 0 < after[i]]
+    wrong = [not math.isnan(reward) and not batch.is_right(reward) for reward in before]
+    return [i for i in batch.taught if wrong[i] and batch.is_right(after[i])]

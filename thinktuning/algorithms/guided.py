@@ -52,6 +52,11 @@ class TaughtConfig(AlgorithmConfig):
         """Whether a teacher gives feedback."""
         return True
 
+    def asks_what_is_right(self) -> list[str]:
+        """Return `select` and `keep`, unless they are `random` and `all`."""
+        asked = {"select": self.select != "random", "keep": self.keep != "all"}
+        return [f"{key}: {getattr(self, key)}" for key, asks in asked.items() if asks]
+
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
         return schedule.guidance_rate(self.schedule, t, num_batches)
@@ -97,7 +102,7 @@ class Taught(Algorithm[T], Generic[T]):
             seed=batch.seed,
             t=batch.t,
             first_group=batch.first_group,
-            correct=[None if math.isnan(r) else r > 0 for r in batch.student_rewards],
+            correct=[None if math.isnan(r) else batch.is_right(r) for r in batch.student_rewards],
         )
         self.give_lessons(batch, chosen)
         batch.metrics["time_teacher"] = time.perf_counter() - started
@@ -126,7 +131,7 @@ class Taught(Algorithm[T], Generic[T]):
             group, row = divmod(i, batch.num_generations)
             rng = random.Random(f"{batch.seed}/{batch.t}/{batch.first_group + group}/{row}")
             reward = batch.student_rewards[i]
-            right = reward > 0
+            right = batch.is_right(reward)
             if not math.isnan(reward) and rng.random() < self.config.corruption.rate(right):
                 wrong = corrupt(feedback, said, right, self.config.corruption, rng)
                 batch.lessons[i].feedback = wrong or feedback
@@ -170,7 +175,7 @@ class Taught(Algorithm[T], Generic[T]):
         if self.config.keep != "all":
             rewards = batch.grade(batch.completion_ids)
             for i, lesson in batch.lessons.items():
-                lesson.kept &= is_kept(rewards[i], self.config.keep)
+                lesson.kept &= is_kept(rewards[i], self.config.keep, batch.right_from)
         for i, lesson in batch.lessons.items():
             if lesson.taught:
                 batch.replace(i, batch.completion_ids[i], lesson.start)

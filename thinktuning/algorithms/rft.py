@@ -31,6 +31,7 @@ from pydantic import model_validator
 from thinktuning.algorithms.batch import RolloutBatch
 from thinktuning.algorithms.guided import Taught, TaughtConfig
 from thinktuning.algorithms.imitation import REFUSED, cross_entropy
+from thinktuning.algorithms.rollout import is_right
 from thinktuning.io.section import Positive
 from thinktuning.teachers.prompts import TeacherPrompt
 from thinktuning.teachers.protocol import Teacher
@@ -82,7 +83,7 @@ class RFT(Taught[RFTAlgorithmConfig]):
 
         taught = batch.taught
         counts = [
-            reward >= self.config.min_reward and (self.config.count == "all" or i in taught)
+            is_right(reward, self.config.min_reward) and (self.config.count == "all" or i in taught)
             for i, reward in enumerate(batch.rewards)
         ]
         mask = output["completion_mask"].bool()

@@ -11,6 +11,7 @@ from thinktuning.grading.behaviors import reflects
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl
 
+ROUNDING = 1e-6  # of rewards, relative: TRL keeps them in float32, in which 0.7 is below 0.7
 RolloutRecord = Mapping[str, Any]  # a `Rollout` and its `step`, as read from rollouts.jsonl
 
 
@@ -46,10 +47,19 @@ def reward_or_none(reward: float) -> float | None:
     return None if math.isnan(reward) else reward
 
 
-def summarize(rollouts: Sequence[Rollout]) -> dict[str, float]:
-    """Return a batch's metrics, with the names in `metrics.jsonl`."""
+def summarize(rollouts: Sequence[Rollout], right_from: float | None = None) -> dict[str, float]:
+    """Return a batch's metrics, with the names in `metrics.jsonl`.
+
+    Args:
+        rollouts: of the batch.
+        right_from: the least reward of a right completion; None: right is 1, and wrong is 0.
+    """
     asked = [r for r in rollouts if r.asked]
     taught = [r for r in rollouts if r.taught]
+    verdicts = [
+        tuple(verdict(reward, right_from) for reward in (r.student_reward, r.reward))
+        for r in taught
+    ]
     metrics = {
         "student_reward": mean([r.student_reward for r in rollouts]),
         "student_length": fmean(r.student_length for r in rollouts),
@@ -61,13 +71,34 @@ def summarize(rollouts: Sequence[Rollout]) -> dict[str, float]:
         "num_unanswered": sum(r.teacher_reply is None for r in asked),
         "num_unparsed": sum(not r.parsed for r in asked),
         "num_zero_advantage": sum(math.isclose(r.advantage, 0, abs_tol=1e-6) for r in rollouts),
-        "wrong_to_right": sum(r.student_reward == 0 and r.reward == 1 for r in taught),
-        "right_to_wrong": sum(r.student_reward == 1 and r.reward == 0 for r in taught),
+        "wrong_to_right": verdicts.count((False, True)),
+        "right_to_wrong": verdicts.count((True, False)),
     }
     if taught:
         metrics["spliced_reward"] = mean([r.reward for r in taught])
         metrics["spliced_length"] = fmean(r.completion_length for r in taught)
     return metrics
+
+
+def is_right(reward: float, right_from: float | None = None) -> bool:
+    """Return whether a reward is that of a right completion; NaN, without a verdict, is not.
+
+    Args:
+        reward: of the completion.
+        right_from: the least reward of a right one; None: anything above 0.
+    """
+    if right_from is None:
+        return reward > 0
+    return reward > right_from or math.isclose(reward, right_from, rel_tol=ROUNDING)
+
+
+def verdict(reward: float | None, right_from: float | None) -> bool | None:
+    """Return whether a completion is right; None without a verdict, or between wrong and right."""
+    if reward is None:
+        return None
+    if right_from is None:
+        return {0.0: False, 1.0: True}.get(reward)
+    return is_right(reward, right_from)
 
 
 def mean(rewards: Sequence[float | None]) -> float:

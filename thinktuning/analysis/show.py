@@ -67,10 +67,10 @@ def rollouts_file(run: Path) -> Path:
 
 
 def verdict(reward: float | None) -> str:
-    """Name the verdict behind a reward."""
+    """Name the verdict behind a reward; a graded one is shown as a number."""
     if reward is None:
         return "not graded"
-    return "right" if reward > 0 else "wrong"
+    return {0.0: "wrong", 1.0: "right"}.get(reward, f"{reward:.3g}")
 
 
 def heading(row: RolloutRecord) -> "Text":
@@ -79,10 +79,10 @@ def heading(row: RolloutRecord) -> "Text":
     length, spliced = row["student_length"], row["completion_length"]
     parts = [(str(row["step"]), "bold"), ("  ", "")]
     if row["taught"]:
-        parts += [(before, STYLES[before]), (" -> ", ""), (after, STYLES[after])]
+        parts += [(before, STYLES.get(before, "")), (" -> ", ""), (after, STYLES.get(after, ""))]
         parts += [("  taught", TAUGHT)]
     else:
-        parts += [(after, STYLES[after])]
+        parts += [(after, STYLES.get(after, ""))]
     tokens = f"{length} tokens, spliced {spliced}" if row["taught"] else f"{length} tokens"
     return paragraph("step", *parts, (f"  advantage {row['advantage']:+.2f}  {tokens}", ""))
 

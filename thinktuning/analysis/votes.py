@@ -54,7 +54,7 @@ def votes(
 
 def spelled(answer: str | None, kind: AnswerKind | None) -> str | None:
     """Return the one spelling of a letter or yes/no; other answers, and what is neither, as is."""
-    if answer is None or kind not in ("letter", "yes_no"):
+    if answer is None or kind not in ("letter", "yes_no", "text"):
         return answer
     try:
         return parse_gold(answer, kind)

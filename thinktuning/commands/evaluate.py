@@ -20,14 +20,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from thinktuning.algorithms.rollout import is_right
 from thinktuning.commands.asking import ask, checked_prompts
 from thinktuning.commands.inputs import fingerprint
-from thinktuning.data.prompt import prompt_sha256
+from thinktuning.data.prompt import prompt_sha256, student_chat
 from thinktuning.data.questions import read_questions
 from thinktuning.evaluation.lm import recording_model
 from thinktuning.grading.answers import extract_boxed
 from thinktuning.grading.behaviors import detect, first_boxed
 from thinktuning.grading.grader import Grader
+from thinktuning.grading.own_reward import OwnReward
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256, write_jsonl, write_text_atomic
@@ -184,6 +186,8 @@ def sample_rows(
                     "behaviors": behaviors,
                 }
             )
+    if job.reward:
+        return scored_rows(job, rows, documents)
     golds = [row["gold"] for row in rows]
     of_question = {d["doc"]["id"]: d["doc"].get("options") for d in documents}
     options = [of_question[row["id"]] for row in rows]
@@ -196,6 +200,33 @@ def sample_rows(
         | {"verdict": str(verdict), "correct": verdict == "correct"}
         | {"first_correct": None if row["first_answer"] is None else at_first == "correct"}
         for row, verdict, at_first in zip(rows, last, first, strict=True)
+    ]
+
+
+def scored_rows(
+    job: EvaluateJob, rows: list[dict[str, Any]], documents: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the rows with the scores of the user's own function, which sees whole texts.
+
+    It is passed answers that were cut off, too, as in training. Answers vote by their text.
+    """
+    assert job.reward
+    question_of = {document["doc"]["id"]: document["doc"] for document in documents}
+    questions = [question_of[row["id"]] for row in rows]
+    names = dict.fromkeys(name for question in questions for name in question)
+    score = OwnReward(job.reward, job.reward, alone=True, key=f"tasks.{job.task}.reward")
+    scores = score(
+        prompts=[student_chat(question["question"], job.prompt) for question in questions],
+        completions=[[{"role": "assistant", "content": row["text"]}] for row in rows],
+        **{name: [question.get(name) for question in questions] for name in names},
+    )
+    right = [is_right(float(score or 0), job.right_from) for score in scores]
+    return [
+        row
+        | {"answer": row["text"].strip(), "first_answer": None, "score": score}
+        | {"verdict": "correct" if correct else "incorrect", "correct": correct}
+        | {"first_correct": None}
+        for row, score, correct in zip(rows, scores, right, strict=True)
     ]
 
 
@@ -213,6 +244,7 @@ def summarize(job: EvaluateJob, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "n": len({row["id"] for row in rows}),
         "k": job.num_samples,
         "mean": mean(lambda row: row["correct"]),
+        **({"mean_score": mean(lambda row: row["score"])} if job.reward else {}),
         "reflection_rate": mean(lambda row: row["reflects"]),
         "mean_tokens": mean(lambda row: row["num_tokens"]),
         "truncation_rate": mean(lambda row: row["finish_reason"] == "length"),

@@ -178,13 +178,13 @@ def build_trainer(
     from datasets import Dataset
     from peft import LoraConfig
 
-    from thinktuning.grading.reward import BoxedReward, WholeTextReward
+    from thinktuning.grading.own_reward import reward_functions
     from thinktuning.models.chat import eos_ids
     from thinktuning.trainer.arguments import ThinkTuningConfig
     from thinktuning.trainer.trainer import ThinkTuningTrainer
 
     lora = job.training.lora
-    reward = {"last_box": BoxedReward, "whole_text": WholeTextReward}[job.training.reward]
+    rewarded = (job.training.rewards, set(prompts[0]) - {"prompt"}, grader, job.answer_kind)
     args = ThinkTuningConfig(
         output_dir=str(output),
         logging_steps=job.training.optimizer_steps_per_rollout_batch,
@@ -202,7 +202,7 @@ def build_trainer(
             args=args,
             train_dataset=Dataset.from_list(prompts),
             processing_class=tokenizer,
-            reward_funcs=reward(grader, job.answer_kind, eos_ids(model, tokenizer)),
+            reward_funcs=reward_functions(*rewarded, eos_ids(model, tokenizer)),
             teacher=teacher,
             peft_config=LoraConfig(task_type="CAUSAL_LM", **lora.model_dump()) if lora else None,
         )

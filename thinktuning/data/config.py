@@ -3,11 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
-from thinktuning.data.formats import FORMATS, BenchmarkName
+from thinktuning.data.formats import FORMATS, check_format
 from thinktuning.grading.answers import AnswerKind
+from thinktuning.io import functions
 from thinktuning.io.section import Name, Section
+
+COLUMNS = {"id", "question", "answer", "source", "subset", "solution", "options"}  # of questions
 
 
 class ReasoningGymConfig(Section):
@@ -23,17 +26,28 @@ class ReasoningGymConfig(Section):
 class RecordsConfig(Section):
     """How to read a dataset's records, and how many to take.
 
-    `format` selects the fields of a public benchmark; without it, name the fields one by one.
+    `format` selects the fields of a public benchmark, or names a function that reads a record
+    (`module:function`); without it, name the fields one by one.
     `limit` takes the first rows or, with `stratify`, a sample with the same proportions of that
     field's values.
     """
 
-    format: BenchmarkName | None = None
+    format: Annotated[str, AfterValidator(check_format)] | None = None
     question_field: str = "question"
     answer_field: str = "answer"
     id_field: str | None = None
     limit: PositiveInt | None = None
     stratify: str | None = None
+
+    @property
+    def own_format(self) -> str | None:
+        """The function that reads a record, `module:function`, if there is one."""
+        return self.format if self.format and functions.is_reference(self.format) else None
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the function that reads a record."""
+        own = self.own_format
+        return super().files() | (functions.files(own) if own else {})
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> Self:
@@ -53,8 +67,8 @@ class JsonlConfig(RecordsConfig):
     path: str
 
     def files(self) -> dict[str, Path]:
-        """Return the file."""
-        return {self.path: Path(self.path)}
+        """Return the file, and those of the function that reads a record."""
+        return super().files() | {self.path: Path(self.path)}
 
 
 class HubConfig(RecordsConfig):
@@ -89,6 +103,12 @@ def parts(key: str, source: Source) -> dict[str, SimpleSource]:
     return {key: source}
 
 
+def has_own_format(source: Source) -> bool:
+    """Tell whether a function of the user's own reads records, which may add columns."""
+    found = parts("", source).values()
+    return any(isinstance(part, RecordsConfig) and part.own_format for part in found)
+
+
 def check_kind(source: Source, kind: AnswerKind) -> None:
     """Refuse a benchmark whose answers are not of the study's answer kind.
 
@@ -96,10 +116,12 @@ def check_kind(source: Source, kind: AnswerKind) -> None:
         ValueError: a format has answers of another kind.
     """
     for part in parts("", source).values():
-        if isinstance(part, RecordsConfig) and part.format and FORMATS[part.format].kind != kind:
+        if not isinstance(part, RecordsConfig) or not part.format or part.own_format:
+            continue  # an own format's answers are of any kind
+        if (of_format := FORMATS[part.format].kind) != kind:
             raise ValueError(
-                f"format {part.format} has answers of kind {FORMATS[part.format].kind}, but"
-                f" answer_kind is {kind}; set answer_kind: {FORMATS[part.format].kind}"
+                f"format {part.format} has answers of kind {of_format}, but answer_kind is {kind};"
+                f" set answer_kind: {of_format}"
             )
 
 

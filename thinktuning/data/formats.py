@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from thinktuning.grading.answers import AnswerKind
+from thinktuning.io import functions
 
 BenchmarkName = Literal[
     "gsm8k", "math500", "aime", "gpqa", "mmlu_pro", "arc", "commonsense_qa", "strategyqa"
@@ -23,6 +24,9 @@ BenchmarkName = Literal[
 Record = Mapping[str, Any]
 
 LETTERS = "ABCDEFGHIJ"
+# columns that the workflow adds, or that TRL passes to a reward
+RESERVED = {"source", "prompt", "prompts", "completion", "completions", "completion_ids"}
+RESERVED |= {"trainer_state", "log_extra", "log_metric", "environments", "tools"}
 ASK_LETTER = "Answer with the letter of the right option."
 ASK_YES_NO = "Answer yes or no."
 _REFERS = re.compile(
@@ -45,6 +49,8 @@ class Item(NamedTuple):
     gold: str
     subset: str | None
     options: list[str] | None = None  # in the order of their letters
+    solution: str | None = None
+    columns: Mapping[str, str] = {}  # further ones, of a format of one's own
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,14 @@ class Format:
     right_first: bool = False
 
 
-def read(name: BenchmarkName, record: Record) -> Item:
-    """Read a record of a benchmark.
+def read(name: str, record: Record) -> Item:
+    """Read a record of a benchmark, or by a function of the user's own (`module:function`).
 
     Raises:
-        ValueError: the record does not have the benchmark's format.
+        ValueError: the record does not have the benchmark's format, or the function fails.
     """
+    if functions.is_reference(name):
+        return read_own(name, record)
     form = FORMATS[name]
     field = next((field for field in form.question if field in record), form.question[0])
     question, gold = text(record, field).strip(), form.gold(record)
@@ -80,6 +88,48 @@ def read(name: BenchmarkName, record: Record) -> Item:
         text(record, key) if key and key in record else None for key in (form.id, form.subset)
     )
     return Item(row_id, question, gold, subset, options)
+
+
+def check_format(name: str) -> str:
+    """Refuse a format that is neither a benchmark nor a function of one record."""
+    if functions.is_reference(name):
+        functions.takes_one(name, "def NAME(record), which returns a question and its answer")
+    elif name not in FORMATS:
+        *names, last = map(repr, FORMATS)
+        raise ValueError(f"Input should be {', '.join(names)} or {last}, or module:function")
+    return name
+
+
+def read_own(reference: str, record: Record) -> Item:
+    """Read a record by a function of the user's own.
+
+    It returns a mapping with `question` and `answer`; `id`, `subset`, `solution` and `options`, a
+    list, are optional. Further keys become columns, which a reward of the user's own is passed.
+
+    Raises:
+        ValueError: the function fails, or returns something else.
+    """
+    try:
+        made = functions.function(reference)(record)
+    except Exception as error:
+        raise ValueError(f"format {reference} failed: {functions.failure(error)}") from error
+    if not isinstance(made, Mapping) or not {"question", "answer"} <= made.keys():
+        raise ValueError(
+            f"format {reference} returned {made!r:.80}, not a mapping with question and answer"
+        )
+    if wrong := [key for key in made if not isinstance(key, str) or key in RESERVED]:
+        raise ValueError(f"format {reference} returned the keys {wrong}, which have other uses")
+    known = {"question", "answer", "id", "subset", "solution", "options"}
+    try:
+        texts = {key: text(made, key) for key in made if key != "options" and made[key] is not None}
+        options = _texts(made["options"], "options") if made.get("options") else None
+    except ValueError as error:
+        raise ValueError(f"format {reference}: {error}; return text, or text in JSON") from None
+    if absent := {"question", "answer"} - texts.keys():
+        raise ValueError(f"format {reference} returned no {' and no '.join(sorted(absent))}")
+    columns = {key: value for key, value in texts.items() if key not in known}
+    row_id, subset, solution = (texts.get(key) for key in ("id", "subset", "solution"))
+    return Item(row_id, texts["question"], texts["answer"], subset, options, solution, columns)
 
 
 def lettered(question: str, options: Options, *, right_first: bool = False) -> tuple[str, str]:
@@ -188,7 +238,7 @@ def _answer(record: Record) -> str:
     return text(record, "answer")
 
 
-FORMATS: dict[BenchmarkName, Format] = {
+FORMATS: dict[str, Format] = {
     "gsm8k": Format("number", ("question",), _answer),
     "math500": Format("latex", ("problem",), _answer, id="unique_id", subset="subject"),
     "aime": Format("number", ("problem", "question"), _aime_gold, id="id"),

@@ -10,7 +10,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 from thinktuning.data import formats
 from thinktuning.data.config import (
@@ -155,9 +155,9 @@ def _row(
         row["subset"] = item.subset
     if item.options:
         row["options"] = item.options
-    if solution := worked_solution(record):
+    if solution := item.solution or worked_solution(record):
         row["solution"] = solution
-    return row
+    return cast(QuestionRow, {**item.columns, **row})
 
 
 def worked_solution(record: Mapping[str, Any]) -> str | None:

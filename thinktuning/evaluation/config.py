@@ -6,8 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
-from thinktuning.data.config import Source, check_kind
+from thinktuning.data.config import COLUMNS, Source, check_kind, has_own_format
 from thinktuning.grading.answers import AnswerKind
+from thinktuning.grading.own_reward import IN_EVALUATION, check_columns, missing_columns
 from thinktuning.io.section import Number, Section, Seed
 from thinktuning.teachers.config import BackendConfig
 
@@ -35,6 +36,13 @@ def packaged_tasks() -> list[str]:
     return sorted(path.stem for path in TASKS.glob("thinktuning_*.yaml"))
 
 
+def _own_function(name: str) -> str:
+    """Refuse what is no function to score answers with."""
+    missing_columns(name, None, IN_EVALUATION)
+    return name
+
+
+OwnFunction = Annotated[str, AfterValidator(_own_function)]
 LMEvalTask = Annotated[
     str,
     AfterValidator(_packaged_task),
@@ -72,7 +80,9 @@ def task_files(name: str) -> dict[str, Path]:
 class TaskConfig(Section):
     """An evaluation task: its questions, and the lm-eval task that asks them.
 
-    `temperature` and `max_gen_toks` stand before those of the section `evaluation`.
+    `temperature` and `max_gen_toks` stand before those of the section `evaluation`. With `reward`,
+    a function of one's own (`module:function`) scores the answers in place of the grader; one is
+    right from the score `right_from` on.
     """
 
     data: Source
@@ -81,10 +91,30 @@ class TaskConfig(Section):
     num_samples: PositiveInt
     temperature: Annotated[Number, Field(ge=0)] | None = None
     max_gen_toks: PositiveInt | None = None
+    reward: Annotated[OwnFunction | None, Field(exclude_if=lambda value: value is None)] = None
+    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
+
+    @model_validator(mode="after")
+    def _graded(self) -> Self:
+        if (self.reward is None) != (self.right_from is None):
+            raise ValueError(
+                "reward, a function that scores answers, needs right_from, the score from which an"
+                " answer is right, and vice versa; give both or none"
+            )
+        if self.answer_kind == "text" and not self.reward:
+            raise ValueError(
+                "answer_kind is text, which only a function of your own can judge; name one as"
+                " reward: module:function"
+            )
+        if self.reward and not has_own_format(self.data):
+            check_columns(self.reward, COLUMNS, IN_EVALUATION)
+        return self
 
     @model_validator(mode="after")
     def _kind(self) -> Self:
         check_kind(self.data, self.answer_kind)
+        if self.reward:
+            return self  # the file's own grading is not used
         if (kind := task_kind(self.lm_eval)) != self.answer_kind:
             raise ValueError(
                 f"lm_eval: {self.lm_eval} grades answers of kind {kind}, but answer_kind is"

@@ -24,7 +24,8 @@ from thinktuning.grading.expressions import Unreadable, rational
 from thinktuning.grading.names import is_no_answer
 from thinktuning.grading.normalize import normalize
 
-AnswerKind = Literal["number", "latex", "letter", "yes_no"]
+# `text` is whatever a function of the user's own compares: it is never looked for in a box
+AnswerKind = Literal["number", "latex", "letter", "yes_no", "text"]
 
 MAX_TEXT = 20_000  # characters of an answer or a gold answer that is looked at
 
@@ -152,6 +153,10 @@ def parse_gold(gold: str, kind: AnswerKind) -> str:
     shown = f"gold answer {text.strip()[:80]!r}"
     if len(text) > (policy.MAX_LENGTH if kind == "latex" else MAX_TEXT):
         raise BadGold(f"{shown}... has {len(text)} characters", "too long")
+    if kind == "text":
+        if not text.strip():
+            raise BadGold("gold answer is empty", "empty")
+        return text.strip()
     if kind == "latex":
         latex = normalize(text.strip())
         if flaw := policy.flaw(latex):
@@ -179,6 +184,8 @@ def verify_literally(
     """
     if len(answer) > MAX_TEXT:
         return False
+    if kind == "text":
+        return answer.strip() == gold
     if kind == "letter":
         return choices.letter(answer, options) == parse_gold(gold, kind)
     if kind == "yes_no":

@@ -10,6 +10,7 @@ from typing import Any
 
 from thinktuning.data.prompt import student_chat
 from thinktuning.io.errors import StudyError
+from thinktuning.io.functions import is_reference
 from thinktuning.models.chat import num_tokens
 from thinktuning.study.jobs import TrainJob
 from thinktuning.teachers.prompts import load
@@ -29,7 +30,8 @@ def checked_prompts(
 ) -> list[dict[str, Any]]:
     """Return the trainer's rows; refuse too few or too long prompts.
 
-    A row has the prompt, the question, its gold answer and, if any question has them, its options.
+    A row has the prompt, the question, its gold answer and, if any question has them, its options;
+    for a reward of one's own, all that the data have.
     """
     training = job.training
     per_batch = training.generation_batch_size * num_processes // training.num_generations
@@ -48,6 +50,8 @@ def checked_prompts(
             " the question"
         )
     columns = ["question", "answer", *(["options"] if any("options" in r for r in rows) else [])]
+    if any(map(is_reference, training.rewards)):
+        columns = list(dict.fromkeys(column for row in rows for column in row))
     return [
         {"prompt": chat} | {column: row.get(column) for column in columns}
         for chat, row in zip(chats, rows, strict=True)

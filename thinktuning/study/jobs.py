@@ -13,12 +13,19 @@ from pydantic import BaseModel, Field, ValidationError
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig, Source
-from thinktuning.evaluation.config import EvaluationConfig, JudgeConfig, LMEvalTask, task_files
+from thinktuning.evaluation.config import (
+    EvaluationConfig,
+    JudgeConfig,
+    LMEvalTask,
+    OwnFunction,
+    task_files,
+)
 from thinktuning.grading.answers import AnswerKind
 from thinktuning.grading.behaviors import Behavior
+from thinktuning.io import functions
 from thinktuning.io.contents import hashes
 from thinktuning.io.errors import StudyError, describe
-from thinktuning.io.section import Name, Section, Seed
+from thinktuning.io.section import Name, Number, Section, Seed
 from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
 from thinktuning.study.sweep import GapConfig
@@ -67,10 +74,13 @@ class EvaluateJob(Job):
     prompt: PromptConfig
     evaluation: EvaluationConfig
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    reward: Annotated[OwnFunction | None, Field(exclude_if=lambda value: value is None)] = None
+    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
 
     def files(self) -> dict[str, Path]:
-        """Return the files that the job names, with those of lm-eval's task."""
-        return super().files() | task_files(self.lm_eval)
+        """Return the files that the job names, with those of lm-eval's task and of `reward`."""
+        own = functions.files(self.reward) if self.reward else {}
+        return super().files() | task_files(self.lm_eval) | own
 
 
 class TaskData(Section):

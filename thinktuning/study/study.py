@@ -41,6 +41,7 @@ from thinktuning.study.jobs import (
 from thinktuning.study.merging import merge
 from thinktuning.study.points import points_of
 from thinktuning.study.resources import StagesConfig
+from thinktuning.study.reward import check_reward
 from thinktuning.study.sweep import SweepConfig
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers.config import TeacherConfig
@@ -97,12 +98,8 @@ class Study(Section):
         check_references(self.budgets(), self.methods, self.trained())
         for name in self.methods:
             job = self.train_job(name, self.seeds[0])
-            words = self.data.answer_kind not in ("number", "latex")
-            if words and job.train and job.training.reward == "whole_text":
-                raise ValueError(
-                    f"method {name} has training.reward: whole_text, which finds numbers and LaTeX,"
-                    f" but data.answer_kind is {self.data.answer_kind}; use reward: last_box"
-                )
+            if job.train:
+                check_reward(name, job, self.data)
             if job.training.lora and job.train and train.is_sharded:
                 raise ValueError(
                     f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
@@ -148,6 +145,8 @@ class Study(Section):
 
     def _check_documents(self) -> None:
         """Refuse a warm-up on the toy model's documents where they contradict the study."""
+        if self.warmup and not self.warmup.documents and self.data.answer_kind == "text":
+            raise ValueError("warmup writes gold answers into boxes; not those of kind text")
         if not self.warmup or not self.warmup.documents:
             return
         if self.data.answer_kind not in ("number", "latex"):
@@ -199,6 +198,8 @@ class Study(Section):
             prompt=job.prompt,
             evaluation=self.task_evaluation(task),
             chat_template_kwargs=self.chat_template_kwargs,
+            reward=spec.reward,
+            right_from=spec.right_from,
         )
 
     def task_evaluation(self, task: str) -> EvaluationConfig:

@@ -1,12 +1,16 @@
 """The study section `training`: arguments of `trl.GRPOConfig`, LoRA, and rollouts by vLLM."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from thinktuning.data.curriculum import Difficulty
-from thinktuning.io.section import Fraction, NonNegative, Positive, Section
+from thinktuning.grading.own_reward import BUILT_IN
+from thinktuning.io import functions
+from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section
 from thinktuning.study.budget import BudgetConfig
+from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
 from thinktuning.trainer.config import passes
 
 
@@ -67,7 +71,9 @@ class TrainingConfig(Section):
     `curriculum`: ask easy questions first, by this measure of the question; null: in random order.
 
     `reward`: what is verified of a completion that ended by itself: its last box, or, as in the
-    paper's released code, the whole text (`thinktuning.grading.whole_text`).
+    paper's released code, the whole text (`thinktuning.grading.whole_text`); or a function of
+    one's own (`module:function`), or a list of these, summed with `reward_weights`. `right_from`:
+    the reward from which a completion counts as right, for what asks that (`study.reward`).
 
     `budget`: tokens that end the training before `max_steps`; a job without one does not mention
     it, so that its results stay those of this job.
@@ -100,7 +106,9 @@ class TrainingConfig(Section):
     scale_rewards: Literal["group", "batch", "none"] = "group"
     max_resamplings: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
     curriculum: Annotated[Difficulty | None, Field(exclude_if=lambda value: value is None)] = None
-    reward: Literal["last_box", "whole_text"] = "last_box"
+    reward: Reward = "last_box"
+    reward_weights: Weights = None
+    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
     bf16: bool = False
     gradient_checkpointing: bool = False
     lora: LoRAConfig | None = None
@@ -108,6 +116,16 @@ class TrainingConfig(Section):
     save_steps: PositiveInt | None = None
     save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
+
+    def files(self) -> dict[str, Path]:
+        """Return the files of the reward functions."""
+        own = [reward for reward in self.rewards if reward not in BUILT_IN]
+        return super().files() | {n: p for each in own for n, p in functions.files(each).items()}
+
+    @property
+    def rewards(self) -> list[str]:
+        """The names of the rewards, also of a single one."""
+        return self.reward if isinstance(self.reward, list) else [self.reward]
 
     @property
     def generation_batch_size(self) -> int:
@@ -139,6 +157,12 @@ class TrainingConfig(Section):
             corrected=self.vllm is not None and self.vllm.importance_sampling_correction,
             beta=self.beta,
         )
+
+    @model_validator(mode="after")
+    def _rewards(self) -> Self:
+        check_weights(self.rewards, self.reward_weights)
+        check_threshold(self.rewards, self.right_from)
+        return self
 
     @model_validator(mode="after")
     def _schedule(self) -> Self:

@@ -30,6 +30,8 @@ class ThinkTuningConfig(GRPOConfig):
             (`thinktuning.trainer.config`); None: training ends by TRL's arguments alone.
         max_resamplings: how often a group whose rewards are all equal is sampled again, before the
             algorithm changes it (`trainer.zero_variance`); 0: never.
+        right_from: with graded rewards, the one from which a completion is right, for `select` and
+            `keep`, pairs of `dpo` and the metrics `wrong_to_right`; None: anything above 0.
         skip_padding: compute and sample without the padding of TRL's batches, and without what
             cannot change a gradient; False does it as stock TRL, bit for bit.
     """
@@ -67,6 +69,9 @@ class ThinkTuningConfig(GRPOConfig):
     )
     max_resamplings: int = field(
         default=0, metadata={"help": "How often to sample a group with equal rewards again."}
+    )
+    right_from: float | None = field(
+        default=None, metadata={"help": "The reward from which a completion is right."}
     )
     skip_padding: bool = field(
         default=True, metadata={"help": "Compute and sample without padding; false: as stock TRL."}

@@ -127,6 +127,7 @@ class ThinkTuningTrainer(ResamplingTrainer):
             extend=lambda ids, text: continuation(ids, text, self._tokenizer),
             grade=self._grade,
             budget_used=self.budget.used if training else None,
+            right_from=getattr(self.args, "right_from", None),
             sample=self._sample,
         )
 
@@ -281,7 +282,7 @@ class ThinkTuningTrainer(ResamplingTrainer):
         summed = (*SUMMED, EXTRA, UNCORRUPTED)
         counts = gather_object([{n: v for n, v in metrics.items() if n in summed}])
         metrics |= {name: sum(each[name] for each in counts) for name in counts[0]}
-        metrics = summarize(self.rollouts) | metrics
+        metrics = summarize(self.rollouts, self.batch.right_from) | metrics
         metrics["student_tokens"] += metrics["resampled_tokens"]
         if self.model.training:
             self.budget.count(metrics)

@@ -27,8 +27,9 @@
     );
   const textOf = (column, i) => (columns[column][i] < 0 ? null : visible(texts[columns[column][i]]));
 
-  const isRight = (reward) => (reward === null ? null : reward > 0);
-  const mark = (reward) => (reward === null ? "?" : reward > 0 ? "\u2713" : "\u2717");
+  // a graded reward is a number: neither right nor wrong
+  const isRight = (reward) => ({ null: null, 1: true, 0: false })[reward];
+  const mark = (reward) => ({ null: "?", 1: "\u2713", 0: "\u2717" })[reward] ?? figure(reward);
   const figure = (value) => (value === null ? "none" : value.toFixed(2));
   const signed = (value) => (value > 0 ? "+" : "") + figure(value);
 

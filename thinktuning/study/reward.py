@@ -1,0 +1,123 @@
+"""The study's `training.reward`: what a completion is rewarded for, and when it counts as right.
+
+`last_box` and `whole_text` verify the answer: their rewards are 1 and 0. A function of the user's
+own (`module:function`) or a weighted sum of several is graded. What an algorithm asks of a reward
+is then either its size, as the advantages do, or whether the completion is right: `right_from` is
+the reward from which it is, and without it what needs a right and a wrong is refused.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from thinktuning.data.config import COLUMNS, DataConfig, has_own_format
+from thinktuning.grading.own_reward import (
+    BUILT_IN,
+    IN_TRAINING,
+    check_columns,
+    missing_columns,
+)
+from thinktuning.io import functions
+from thinktuning.io.section import Number
+
+if TYPE_CHECKING:
+    from thinktuning.study.jobs import TrainJob
+
+
+def _reward(value: Any) -> Any:
+    """Check the names of built-in rewards, and import the functions."""
+    several = isinstance(value, list)
+    names = value if several else [value]
+    for name in names:
+        own = isinstance(name, str) and functions.is_reference(name)
+        if own:
+            missing_columns(name, None, IN_TRAINING)
+        elif not isinstance(name, str) or name not in BUILT_IN:
+            shown = f" (found {name!r:.80})" if several else ""
+            raise ValueError(
+                "Input should be 'last_box' or 'whole_text', module:function, or a list of"
+                f" these{shown}"
+            )
+    if not names or len(set(names)) != len(names):
+        raise ValueError("a list of rewards names at least one, and each once")
+    return value
+
+
+Reward = Annotated[str | list[str], BeforeValidator(_reward)]
+Weights = Annotated[list[Number] | None, Field(exclude_if=lambda weights: weights is None)]
+
+
+def check_weights(rewards: Sequence[str], weights: Sequence[float] | None) -> None:
+    """Refuse weights that are not one for each of several rewards.
+
+    Raises:
+        ValueError: says how many there should be.
+    """
+    if weights is None:
+        return
+    if len(rewards) == 1:
+        raise ValueError("reward_weights are for several rewards, and there is one; remove them")
+    if len(weights) != len(rewards):
+        raise ValueError(
+            f"reward_weights has {len(weights)} numbers for {len(rewards)} rewards; give one each"
+        )
+
+
+def check_threshold(rewards: Sequence[str], right_from: float | None) -> None:
+    """Refuse a threshold for rewards that are 0 or 1.
+
+    Raises:
+        ValueError: there is nothing to choose.
+    """
+    if right_from is not None and not is_graded(rewards):
+        raise ValueError(
+            f"right_from = {right_from:g}, but reward {rewards[0]} is 1 for what is right and 0 for"
+            " what is not; remove right_from (in a method, set it to null)"
+        )
+
+
+def is_graded(rewards: Sequence[str]) -> bool:
+    """Tell whether a reward may have other values than 0 and 1."""
+    return len(rewards) > 1 or rewards[0] not in BUILT_IN
+
+
+def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
+    """Refuse a method whose reward and questions, or reward and algorithm, do not go together.
+
+    Raises:
+        ValueError: names the method and the keys.
+    """
+    rewards, right_from = job.training.rewards, job.training.right_from
+    if "whole_text" in rewards and data.answer_kind not in ("number", "latex"):
+        raise ValueError(
+            f"method {method} has training.reward: whole_text, which finds numbers and LaTeX,"
+            f" but data.answer_kind is {data.answer_kind}; use reward: last_box"
+        )
+    if data.answer_kind == "text" and (verified := [r for r in rewards if r in BUILT_IN]):
+        raise ValueError(
+            f"method {method} has training.reward: {', '.join(verified)}, which verifies answers,"
+            " but data.answer_kind is text, which only a function of your own can judge; name one"
+            " (module:function)"
+        )
+    if is_graded(rewards):
+        asked = job.algorithm.asks_what_is_right()
+        if asked and right_from is None:
+            raise ValueError(
+                f"method {method} has algorithm.{', '.join(asked)}, for which a completion is right"
+                f" or wrong, but training.reward: {', '.join(rewards)} is graded; set"
+                " training.right_from to the reward from which one is right"
+            )
+        own = getattr(job.algorithm, "min_reward", right_from)
+        if right_from is not None and own != right_from:
+            raise ValueError(
+                f"method {method} has training.right_from = {right_from:g} and algorithm.min_reward"
+                f" = {own:g}; both say from which reward on a completion is right: set them to the"
+                " same"
+            )
+    for reward in rewards:
+        if reward not in BUILT_IN and not has_own_format(data.train):
+            try:
+                check_columns(reward, COLUMNS, IN_TRAINING)
+            except ValueError as error:
+                raise ValueError(f"method {method} has training.reward: {error}") from None
