@@ -27,6 +27,7 @@ LETTERS = "ABCDEFGHIJ"
 # columns that the workflow adds, or that TRL passes to a reward
 RESERVED = {"source", "prompt", "prompts", "completion", "completions", "completion_ids"}
 RESERVED |= {"trainer_state", "log_extra", "log_metric", "environments", "tools"}
+KNOWN = {"question", "answer", "id", "subset", "solution", "options"}  # of a format's own result
 ASK_LETTER = "Answer with the letter of the right option."
 ASK_YES_NO = "Answer yes or no."
 _REFERS = re.compile(
@@ -119,15 +120,18 @@ def read_own(reference: str, record: Record) -> Item:
         )
     if wrong := [key for key in made if not isinstance(key, str) or key in RESERVED]:
         raise ValueError(f"format {reference} returned the keys {wrong}, which have other uses")
-    known = {"question", "answer", "id", "subset", "solution", "options"}
+    given = {key: value for key, value in made.items() if value is not None}
+    columns = {key: value for key, value in given.items() if key not in KNOWN}
     try:
-        texts = {key: text(made, key) for key in made if key != "options" and made[key] is not None}
-        options = _texts(made["options"], "options") if made.get("options") else None
+        options = _texts(given["options"], "options") if "options" in given else None
+        texts = {key: text(given, key) for key in given.keys() - columns.keys() - {"options"}}
+        columns = {
+            key: value if value == "" else text(given, key) for key, value in columns.items()
+        }
     except ValueError as error:
         raise ValueError(f"format {reference}: {error}; return text, or text in JSON") from None
     if absent := {"question", "answer"} - texts.keys():
         raise ValueError(f"format {reference} returned no {' and no '.join(sorted(absent))}")
-    columns = {key: value for key, value in texts.items() if key not in known}
     row_id, subset, solution = (texts.get(key) for key in ("id", "subset", "solution"))
     return Item(row_id, texts["question"], texts["answer"], subset, options, solution, columns)
 
