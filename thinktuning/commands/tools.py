@@ -1,4 +1,4 @@
-"""The subcommands for users: validate, plan, doctor, show."""
+"""The subcommands for users: validate, plan, doctor, show, push."""
 
 import argparse
 import sys
@@ -28,6 +28,15 @@ memory, models, questions, servers.
 Nodes differ in their GPUs: on a cluster, run it where the jobs run, e.g.
 
     srun --gpus=2 thinktuning doctor studies/mine.yaml     # as many GPUs as a job of the study uses
+"""
+PUSH = """\
+Sends the model, a card with the study's results, its provenance, and its accuracy on benchmarks of
+the hub. Look at what it would send first:
+
+    thinktuning push results/runs/thinktuning/seed0 --repo NAME/MODEL --dry-run --output card
+
+A run that has not finished or has diverged is refused, and so is a repository that has files. The
+token is that of `hf auth login` or HF_TOKEN.
 """
 RESOLVED = """\
 --resolved prints the whole study, with everything it extends and every default filled in: a study
@@ -68,6 +77,7 @@ def add_tools(commands: "Subcommands") -> None:
     )
     rollouts.add_argument("--limit", type=natural, default=10, help="print at most this many [10]")
     add_intervene(commands)
+    add_push(commands)
 
 
 def add_intervene(commands: "Subcommands") -> None:
@@ -89,6 +99,29 @@ def add_intervene(commands: "Subcommands") -> None:
     )
     changed.add_argument(
         "--agree", metavar="TEXT", help="how forced agreement begins [Let me go through it again: ]"
+    )
+
+
+def add_push(commands: "Subcommands") -> None:
+    """Add the subcommand `push`."""
+    published = commands.add(push, "Publish a finished run's model on the Hugging Face hub.", PUSH)
+    published.add_argument("directory", type=Path, metavar="RUN", help="a run's directory")
+    published.add_argument("--repo", required=True, metavar="NAME/MODEL", help="id on the hub")
+    published.add_argument(
+        "--dry-run", action="store_true", help="write the folder (--output) and send nothing"
+    )
+    published.add_argument(
+        "--output", type=Path, metavar="DIR", help="keep the folder that is published"
+    )
+    published.add_argument("--private", action="store_true", help="in a private repository")
+    published.add_argument(
+        "--update", action="store_true", help="replace the model in a repository that has one"
+    )
+    published.add_argument(
+        "--marked", action="store_true", help="publish a run that the tables mark, too"
+    )
+    published.add_argument(
+        "--license", metavar="ID", help="license of the weights, e.g. apache-2.0"
     )
 
 
@@ -215,6 +248,26 @@ def show(arguments: argparse.Namespace) -> None:
         taught=arguments.taught,
         wrong=arguments.wrong,
         limit=arguments.limit,
+    )
+
+
+def push(arguments: argparse.Namespace) -> None:
+    """Publish a run."""
+    if arguments.dry_run and not arguments.output:
+        raise StudyError("--dry-run needs --output DIR, the folder to write")
+    from thinktuning.commands.push import push
+
+    print(
+        push(
+            arguments.directory,
+            arguments.repo,
+            folder=arguments.output,
+            dry_run=arguments.dry_run,
+            private=arguments.private,
+            update=arguments.update,
+            marked=arguments.marked,
+            license=arguments.license,
+        )
     )
 
 
