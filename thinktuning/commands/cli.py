@@ -30,6 +30,7 @@ A study file describes data, base model, methods and evaluation; the workflow ru
     snakemake --cores all -R evaluate           run one stage again
 
     thinktuning show results/runs/METHOD/seed0  print rollouts, also while training runs
+    thinktuning push results/runs/METHOD/seed0 --repo NAME/MODEL    publish a run on the hub
     thinktuning compare A/samples.jsonl B/samples.jsonl    or two of lm-eval's --log_samples files
 
 The other subcommands are the workflow's stages. Each reads a resolved configuration that the

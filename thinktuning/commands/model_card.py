@@ -90,7 +90,11 @@ def with_parts(text: str, run: FinishedRun, parts: list[str]) -> str:
 
 
 def example(run: FinishedRun) -> str | None:
-    """Return the first training question as it is asked, if the questions are still there."""
+    """Return the first training question as it is asked, unless it is from the authors' files."""
+    train = run.data["data"]["train"] if run.data else {"source": "jsonl"}
+    parts = train["parts"].values() if train["source"] == "concat" else [train]
+    if any(part["source"] not in ("hub", "reasoning_gym") for part in parts):
+        return None
     path = run.study.place(run.results, "data") / "train.jsonl"
     if not path.is_file():
         return None

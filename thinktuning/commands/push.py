@@ -67,9 +67,9 @@ def push(
     if not dry_run:
         api = connect()
         is_new = check_place(api, repo, private, update)
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory(prefix=".push.", dir=directory) as temporary:  # to link the weights
         place = folder or Path(temporary) / "model"
-        write_folder(run, repo, place, license)
+        write_folder(run, repo, place, license, link=folder is None)
         if dry_run:
             return f"{place}: written, nothing was sent"
         return upload(api, repo, place, private=private, is_new=is_new)
@@ -184,8 +184,17 @@ def upload(api: "HfApi", repo: str, folder: Path, *, private: bool, is_new: bool
     return f"{repo}: {commit.commit_url}"
 
 
-def write_folder(run: FinishedRun, repo: str, folder: Path, license: str | None) -> None:
+def write_folder(
+    run: FinishedRun, repo: str, folder: Path, license: str | None, *, link: bool
+) -> None:
     """Write what is published of a run.
+
+    Args:
+        run: the run.
+        repo: the repository's id on the hub.
+        folder: the directory to write.
+        license: of the weights.
+        link: link the weights to the run's own files, in a folder that is read once.
 
     Raises:
         StudyError: a file cannot be written.
@@ -197,7 +206,7 @@ def write_folder(run: FinishedRun, repo: str, folder: Path, license: str | None)
         target = folder / path.name
         if path.suffix == ".json" and (text := without_paths(path)):
             write_text_atomic(target, text)
-        elif path.suffix == ".safetensors":
+        elif link and path.suffix == ".safetensors":
             link_or_copy(path, target)
         else:
             shutil.copyfile(path, target)

@@ -37,6 +37,7 @@ from trl.trainer.utils import RepeatSampler
 
 from thinktuning.algorithms.batch import EXTRA, SUMMED, UNCORRUPTED, RolloutBatch
 from thinktuning.algorithms.hooks import LossInputs, broken_hook, require
+from thinktuning.algorithms.papers import paper_of
 from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import Rollout, summarize
 from thinktuning.grading.once import GradedOnce, graded_once
@@ -82,6 +83,9 @@ class ThinkTuningTrainer(ResamplingTrainer):
             algorithm = config.build(teacher, prompt)
         algorithm.check(changed_options(self))
         self.algorithm: Algorithm[Any] = algorithm
+        if named := paper_of(algorithm.config.type):  # for TRL's `create_model_card`
+            self._name, self._paper = named
+            self._tag_names = [*ResamplingTrainer._tag_names, "thinktuning"]
         if algorithm.augments or self.max_resamplings:
             self.reward_funcs: list[Any] = [graded_once(function) for function in self.reward_funcs]
         if isinstance(algorithm.teacher, SelfTeacher):
