@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from snakemake_run import planned, snakemake, stand_in, write_study
+import slurm
+from snakemake_run import BIN, ROOT, planned, snakemake, stand_in, write_study
 
 from thinktuning.io.files import read_jsonl, write_jsonl
 
@@ -107,3 +110,25 @@ def test_a_whole_study_without_boxes(tmp_path: Path, study: dict[str, Any]) -> N
     assert set(table) == set(study["methods"])
     assert (results / "report/index.html").is_file()
     assert planned(tmp_path, "--configfile", str(tmp_path / "study.yaml")) == {}
+
+
+@pytest.mark.skipif(bool(slurm.MISSING), reason=f"SLURM is not installed: no {slurm.MISSING}")
+@pytest.mark.skipif(os.geteuid() != 0, reason="starting SLURM's daemons needs root")
+def test_a_function_is_found_by_a_clusters_jobs(
+    tmp_path: Path, study: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """They run in the working directory, which is that of the functions."""
+    run = tmp_path / "results/runs/grpo/seed0"
+    command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "Snakefile")]
+    command += [f"{run.relative_to(tmp_path)}/provenance.json", "--latency-wait", "5"]
+    command += ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+    command += ["--slurm-init-seconds-before-status-checks", "1"]
+    command += ["--seconds-between-status-checks", "1"]
+    command += ["--configfile", write_study(tmp_path, study)]
+    with slurm.slurm(tmp_path_factory.mktemp("slurm")) as env:
+        env |= {"PATH": f"{BIN}{os.pathsep}{env['PATH']}"}
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "judging.py" in json.loads((run / "config.json").read_text())["sha256"]
+    (row, *_) = read_jsonl(run / "metrics.jsonl")
+    assert row["rewards/vowels/mean"] == row["reward"]
