@@ -133,3 +133,15 @@ def test_the_command_finds_a_function_where_it_is_called(here):
     command = [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"]
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True)
     assert done.stdout.strip() == str(here / "rewards.py"), done.stderr
+
+
+def test_a_module_that_only_snakemake_finds_is_refused(here, tmp_path_factory, monkeypatch):
+    """It puts the Snakefile's directory on its own path, not on that of jobs."""
+    workflow = tmp_path_factory.mktemp("workflow")
+    write(workflow, {"beside": REWARD})
+    (workflow / "Snakefile").touch()
+    monkeypatch.syspath_prepend(str(workflow))
+    with pytest.raises(ValueError, match=f"beside the Snakefile, where its jobs .* {here}, or add"):
+        functions.function("beside:brevity")
+    monkeypatch.setenv("PYTHONPATH", f"{workflow}{os.pathsep}/elsewhere")
+    assert functions.function("beside:brevity")

@@ -10,6 +10,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -202,7 +203,28 @@ def _imported(name: str) -> ModuleType:
         _local[top] = here
     if module.__file__ is None:
         raise ValueError(f"module {name} has no file; name the module that has the function")
+    if not local:
+        _refuse_unseen(Path(module.__file__), name)
     return module
+
+
+def _refuse_unseen(file: Path, name: str) -> None:
+    """Refuse a module beside the Snakefile: Snakemake looks there, and its jobs do not.
+
+    Raises:
+        ValueError: says where to put it.
+    """
+    listed = ["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    for place in sys.path:
+        if Path(place).name in INSTALLED:
+            return  # what follows is on every process's path
+        if place in listed or not file.is_relative_to(place):
+            continue
+        if (Path(place) / "Snakefile").is_file():
+            raise ValueError(
+                f"module {name} is beside the Snakefile, where its jobs do not look; move it to"
+                f" the working directory, {Path.cwd()}, or add {place} to PYTHONPATH"
+            )
 
 
 def _refuse_shadowing(here: Path, top: str) -> None:
