@@ -148,6 +148,9 @@ def test_what_the_hub_refuses_is_said(run, hub):
         run, hub, "--repo", "me/new"
     )
     assert not hub.repos
+    assert "me/new: cannot be published (ConnectError: " in push(
+        run, hub, "--repo", "me/new", HF_ENDPOINT="http://127.0.0.1:9"
+    )
 
 
 def edit(path, **values):

@@ -120,7 +120,9 @@ def base_text(run: FinishedRun) -> str:
     }.get(base["source"], "a base model that is not recorded")
     lora = run.job["training"].get("lora")
     merged = f" A LoRA adapter (r = {lora['r']}) was trained and is merged in." if lora else ""
-    return f"## Base model\n\nTrained from {described}.{merged}"
+    raw = run.study.place(run.results, "models/base").with_name("raw.json")
+    warm = " A supervised warm-up came before the training." if raw.is_file() else ""
+    return f"## Base model\n\nTrained from {described}.{warm}{merged}"
 
 
 def warnings(run: FinishedRun) -> str:
