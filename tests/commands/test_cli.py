@@ -25,7 +25,7 @@ STAGES = {
     "report": ["config", "results", "output"],
     "sweep": ["config", "results", "tables", "plots", "output"],
 }
-COMMANDS = ["validate", "plan", "doctor", "show", "intervene", *STAGES]
+COMMANDS = ["validate", "plan", "doctor", "show", "intervene", "push", "new", "schema", *STAGES]
 
 
 def thinktuning(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
