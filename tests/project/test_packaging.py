@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PYPROJECT["project"]["optional-dependencies"]
 APART = ("vllm", "deepspeed")  # in vLLM's own lock files
-LOCKED = [line for name, extra in EXTRAS.items() if name not in APART for line in extra]
+UNLOCKED = (*APART, "docs")  # `docs` builds the site only
+LOCKED = [line for name, extra in EXTRAS.items() if name not in UNLOCKED for line in extra]
 EVERY_REQUIREMENT = PYPROJECT["project"]["dependencies"] + LOCKED
 LOCK_LINES = [
     line
