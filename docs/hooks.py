@@ -16,12 +16,16 @@ from typing import Any
 from reference import pages as reference_pages
 
 ROOT = Path(__file__).resolve().parents[1]
-HOMES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+HOMES = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "examples/quickstart.ipynb": "quickstart.md",
+}
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json", ".smk": "python"}
 # Code, whose brackets are no links; then a link's target.
 CODE = re.compile(r"^```.*?^```$|^(?: {4}|\t).*?$|`[^`\n]*`|<!--.*?-->", re.M | re.S)
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^()\s#]+)(#[\w-]+)?(?=\))")
-UNLISTED = "---\nsearch:\n  exclude: true\n---\n\n"
+UNLISTED = "---\nhide: [navigation, toc]\nsearch: {exclude: true}\n---\n\n"
 
 
 def uri_of(path: str) -> str:
@@ -79,7 +83,7 @@ def shown(path: str) -> str:
     """Return the page of a path of the repository, in Markdown."""
     target = ROOT / path
     if target.is_dir():
-        items = [f"- [{name}]({target.name}/{name})" for name in listed(path)]
+        items = [f"- [`{name}`]({target.name}/{name})" for name in listed(path)]
         return f"{UNLISTED}# {path}\n\n" + "\n".join(items) + "\n"
     text = target.read_text(encoding="utf-8")
     if target.suffix == ".md":

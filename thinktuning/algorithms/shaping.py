@@ -10,6 +10,7 @@ with the gradient  -A * pi / (pi + gamma(A)) * grad log pi:  a weight that ampli
 tokens. `AASConfig` has the constants and their defaults.
 
 Departures from the paper and its released code:
+
 1. `gamma(A)` has three variants (`shaping_gamma`); the released code computes a constant where the
    paper has a linear function.
 2. The guided loss is written as an advantage, A * pi / (pi + gamma), with a ratio of exactly 1:

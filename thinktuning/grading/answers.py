@@ -9,6 +9,7 @@ here uses signals or threads, so on hostile input `verify` may take long or neve
 `parse_gold`'s plain kinds take milliseconds on any input.
 
 Departures from math-verify's defaults:
+
 1. It only reads single values of the last box, and picks no number out of the text around it.
 2. A gold answer that means nothing (`1=1`, `0/0`, `???`) raises `ValueError`; it never scores 1.
 3. What equals what is not math-verify's comparison, which grants `0=1`, `4=3` and `3 wrong` for 3.
