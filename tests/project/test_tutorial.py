@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pages import ROOT, TEXTS
 
+from thinktuning.io.errors import StudyError
 from thinktuning.study.reading import load_study
 from thinktuning.teachers.prompts import load
 
@@ -64,11 +65,16 @@ def test_the_tutorial_can_be_typed(clone, tmp_path):
     runs = {path.parts[-3]: path.stat().st_mtime for path in results.glob("runs/*/*/metrics.jsonl")}
     made = (results / "data/train.jsonl").stat().st_mtime
     assert made < runs["grpo"] < runs["thinktuning_rarely"] and len(runs) == 3
-    # and the error that it tells to make is found
-    mine = clone / "studies/mine.yaml"
-    mine.write_text(mine.read_text().replace("schedule", "shedule"))
-    refused = run("thinktuning validate studies/mine.yaml", clone, tmp_path)
-    assert refused.returncode != 0 and "shedule" in refused.stderr
+
+
+def test_the_message_about_a_typing_error_is_the_tutorials(clone, monkeypatch):
+    ((name, text),) = FILE.findall(TUTORIAL)
+    (clone / name).write_text(text.replace("schedule", "shedule"))
+    monkeypatch.chdir(clone)
+    with pytest.raises(StudyError) as refused:
+        load_study(Path(name))
+    (message,) = re.findall(r"^```text\nthinktuning: (.*?)\n```$", TUTORIAL, re.M | re.S)
+    assert str(refused.value) == message
 
 
 def test_the_studies_of_the_how_to_page_are_valid(clone, monkeypatch):
