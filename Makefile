@@ -91,7 +91,7 @@ lint: env ## Check style, types and the workflow
 	zizmor --quiet --offline .github
 
 docs: env $(DOCS)/.installed ## Build the documentation's site; a dead link or a page that is not in it is an error
-	$(MKDOCS) build --strict --quiet --site-dir $(SITE)
+	$(MKDOCS) build --strict --site-dir $(SITE)
 	@echo "Open file://$(abspath $(SITE))/index.html"
 
 docs-serve: env $(DOCS)/.installed ## Serve the documentation while it is edited

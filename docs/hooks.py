@@ -117,6 +117,8 @@ def notebook_cell(cell: dict[str, Any]) -> Iterator[str]:
 def outside(texts: dict[str, str]) -> dict[str, str]:
     """Return path -> text of all pages that are not files of docs/ but that a page leads to.
 
+    Links to nothing are left to MkDocs, which names them.
+
     Args:
         texts: path -> text of the pages that there are anyway.
     """
@@ -125,8 +127,9 @@ def outside(texts: dict[str, str]) -> dict[str, str]:
     while waiting:
         path = waiting.pop()
         target = ROOT / path
-        uri = uri_of(path)
-        if path in pages or path in texts or not uri.endswith(".md"):
+        if path in pages or path in texts or not target.exists():
+            continue
+        if not uri_of(path).endswith(".md"):  # a figure or a table of docs/
             continue
         pages[path] = shown(path)
         if target.is_dir():

@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,12 +84,12 @@ def test_the_reference_has_every_public_name_command_and_key(site):
     assert set(re.findall(r"\]\(#(\w+)\)", pages["reference/keys.md"])) <= anchors
 
 
-def make(target, *variables):
+def make(target, *variables, directory=ROOT):
     """Run a target of the Makefile with the interpreter of the tests."""
     command = ["make", "--no-print-directory", "--old-file=env", target, *variables]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = os.environ | {"PATH": path, "PIP_RETRIES": "1", "PIP_TIMEOUT": "20"}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    return subprocess.run(command, cwd=directory, env=env, capture_output=True, text=True)
 
 
 @pytest.mark.slow
@@ -109,3 +110,14 @@ def test_the_site_builds_without_a_warning_and_asks_no_other_host(tmp_path):
     assert 'id="thinktuning.trainer.trainer.ThinkTuningTrainer"' in trainer
     loaded = re.compile(r'(?:<script[^>]* src|<link[^>]* href|<img[^>]* src)="https?:')
     assert [name for name, page in pages.items() if loaded.search(page.read_text())] == []
+
+    broken = tmp_path / "broken"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "results", "site")
+    shutil.copytree(ROOT, broken, ignore=ignored)
+    with (broken / "docs/tutorial.md").open("a") as page:
+        page.write("[a](nowhere.md) [b](study.md#nowhere) [c](../thinktuning/nowhere.py)\n")
+    (broken / "docs/lost.md").write_text("# Lost\n")
+    refused = make("docs", variables[0], f"SITE={tmp_path}/broken_site", directory=broken)
+    assert refused.returncode != 0
+    for named in ("'nowhere.md'", "'study.md#nowhere'", "'../thinktuning/nowhere.py'", "lost.md"):
+        assert named in refused.stderr, refused.stderr
