@@ -28,6 +28,11 @@ LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^()\s#]+)(#[\w-]+)?(?=\))")
 UNLISTED = "---\nhide: [navigation, toc]\nsearch: {exclude: true}\n---\n\n"
 
 
+def exists(path: str) -> bool:
+    """Tell whether the repository has a path."""
+    return not path.startswith("../") and (ROOT / path).exists()
+
+
 def uri_of(path: str) -> str:
     """Return where in the site a path of the repository is shown.
 
@@ -35,7 +40,7 @@ def uri_of(path: str) -> str:
         FileNotFoundError: the repository has no such path.
     """
     target = ROOT / path
-    if not target.exists():
+    if not exists(path):
         raise FileNotFoundError(path)
     if path in HOMES:
         return HOMES[path]
@@ -127,7 +132,7 @@ def outside(texts: dict[str, str]) -> dict[str, str]:
     while waiting:
         path = waiting.pop()
         target = ROOT / path
-        if path in pages or path in texts or not target.exists():
+        if path in pages or path in texts or not exists(path):
             continue
         if not uri_of(path).endswith(".md"):  # a figure or a table of docs/
             continue
@@ -164,6 +169,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return markdown
 
     def use(target: str) -> str | None:
-        return posixpath.relpath(uri_of(target), here or ".") if (ROOT / target).exists() else None
+        return posixpath.relpath(uri_of(target), here or ".") if exists(target) else None
 
     return linked(markdown, path, use)

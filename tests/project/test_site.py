@@ -60,8 +60,9 @@ def test_links_lead_to_the_sites_pages(site):
     assert hooks.uri_of("README.md") == "index.md"
     assert hooks.uri_of("docs/study.md") == "study.md"
     assert hooks.uri_of("studies") == "source/studies/index.md"
-    with pytest.raises(FileNotFoundError):
-        hooks.uri_of("studies/none.yaml")
+    for missing in ("studies/none.yaml", f"../{ROOT.name}/config.yaml"):
+        with pytest.raises(FileNotFoundError):
+            hooks.uri_of(missing)
 
 
 def test_a_page_shows_a_file_whatever_fences_it_has(site):
