@@ -91,9 +91,8 @@ def with_parts(text: str, run: FinishedRun, parts: list[str]) -> str:
 
 def example(run: FinishedRun) -> str | None:
     """Return the first training question as it is asked, unless it is from the authors' files."""
-    train = run.data["data"]["train"] if run.data else {"source": "jsonl"}
-    parts = train["parts"].values() if train["source"] == "concat" else [train]
-    if any(part["source"] not in ("hub", "reasoning_gym") for part in parts):
+    public_ones = [part["source"] in ("hub", "reasoning_gym") for part in sources(run)]
+    if not public_ones or not all(public_ones):
         return None
     path = run.study.place(run.results, "data") / "train.jsonl"
     if not path.is_file():
@@ -104,9 +103,15 @@ def example(run: FinishedRun) -> str | None:
 
 def hub_datasets(run: FinishedRun) -> list[str]:
     """Return the data sets of the hub that the training questions come from."""
-    train = run.data["data"]["train"] if run.data else {}
-    parts = train["parts"].values() if train.get("source") == "concat" else [train]
-    return list(dict.fromkeys(part["repo"] for part in parts if part.get("source") == "hub"))
+    return list(dict.fromkeys(part["repo"] for part in sources(run) if part["source"] == "hub"))
+
+
+def sources(run: FinishedRun) -> list[dict[str, Any]]:
+    """Return the sources of the training questions, as plain data; [] if they are not recorded."""
+    if run.data is None:
+        return []
+    train: dict[str, Any] = run.data["data"]["train"]
+    return list(train["parts"].values()) if train["source"] == "concat" else [train]
 
 
 def base_text(run: FinishedRun) -> str:
@@ -251,10 +256,8 @@ def data_text(run: FinishedRun) -> str:
     """Say where the training questions come from."""
     if run.data is None:
         return "their source is not recorded"
-    train = run.data["data"]["train"]
-    named = train["parts"] if train["source"] == "concat" else {"": train}
     texts = []
-    for part in named.values():
+    for part in sources(run):
         match part["source"]:
             case "hub":
                 texts.append(f"`{part['repo']}`, split {part['split']}, at `{part['revision']}`")
