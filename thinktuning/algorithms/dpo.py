@@ -77,6 +77,7 @@ class DPO(Guided[DPOAlgorithmConfig]):
     refused: ClassVar[Mapping[str, str]] = {
         "beta": "its loss has a reference of its own (algorithm.beta), and no KL term",
         "entropy_coef": "its loss has no entropy bonus",
+        "epsilon_high": "its loss has no clipped ratio",
         "mask_truncated_completions": "a pair needs both of its texts",
         "use_adaptive_entropy": "its loss has no entropy bonus",
     }

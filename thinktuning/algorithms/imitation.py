@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 REFUSED: Mapping[str, str] = {
     "beta": "its loss is a cross-entropy, without a KL term",
     "entropy_coef": "its loss is a cross-entropy, without an entropy bonus",
+    "epsilon_high": "its loss is a cross-entropy, without a clipped ratio",
     "use_adaptive_entropy": "its loss is a cross-entropy, without an entropy bonus",
 }
 

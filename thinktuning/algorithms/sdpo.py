@@ -156,6 +156,7 @@ class SDPO(Guided[SDPOAlgorithmConfig]):
     refused: ClassVar[Mapping[str, str]] = {
         "beta": "its loss is a divergence from the base that has seen more, without a KL term",
         "entropy_coef": "its loss is a divergence, without an entropy bonus",
+        "epsilon_high": "its loss is a divergence, without a clipped ratio",
         "use_adaptive_entropy": "its loss is a divergence, without an entropy bonus",
     }
 

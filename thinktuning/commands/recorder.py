@@ -26,7 +26,8 @@ CRITICAL = ("loss", "grad_norm")  # of TRL's metrics: what must be finite for tr
 def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num_kept: int) -> Any:
     """Return a callback that writes metrics and `num_kept` rollouts per batch, with progress.
 
-    It stops a run that diverges, and warns of a run that nobody teaches or that cannot learn.
+    It stops a run that diverges, and warns of a run that nobody teaches or that cannot learn. Its
+    attribute `row` is the row that was written last.
     """
     from tqdm import tqdm
     from transformers import TrainerCallback
@@ -63,7 +64,8 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             row["time_update"] = row["time_step"] - logs["time_rollout"]
             row["no_signal"] = int(watchdog.without_signal(row) is not None)
             self.last = now
-            append(metrics, [finite(row)])
+            self.row = finite(row)
+            append(metrics, [self.row])
             kept = sample(trainer.rollouts, num_kept)
             append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
             figures = ("student_reward", "reflection_rate", "student_length", "guidance_rate")

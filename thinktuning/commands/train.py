@@ -26,12 +26,21 @@ from thinktuning.commands.checkpoints import (
 )
 from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
+from thinktuning.commands.settings import (
+    check_extra,
+    keep_loss_in_float32,
+    naming_extra,
+    trainer_settings,
+    untracked,
+)
+from thinktuning.commands.trackers import tracking
 from thinktuning.data.curriculum import easy_first
 from thinktuning.data.questions import read_questions
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_text_atomic
+from thinktuning.io.trackers import check_installed
 from thinktuning.models.chat import only_turn_ends
 from thinktuning.models.checks import check
 from thinktuning.models.config import model_sha256
@@ -86,6 +95,8 @@ def train(
     old_names = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning, r"transformers\.modeling_utils")
     check_vllm(job)
+    check_installed(job.training, "training")
+    check_extra(job)
     job = with_budget(job, budget_runs)
     rows = read_questions(data, job.answer_kind)
     teaches = job.algorithm.uses_teacher and job.teacher.backend == "self"
@@ -109,16 +120,22 @@ def train(
     resume_from: list[str | None] = [None]
     if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
         inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
-        resume_from = [prepare_checkpoints(checkpoints, fingerprint(job, inputs))]
+        resume_from = [prepare_checkpoints(checkpoints, fingerprint(untracked(job), inputs))]
     broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()
     set_seed(job.seed)
     started = time.perf_counter()
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32")
+    loading = job.training.extra.get("model_init_kwargs", {})
+    with naming_extra(job):
+        model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32", **loading)
     model.generation_config = only_turn_ends(model, tokenizer)
     check_adapter(job, model)
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
-        trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
+        with naming_extra(job):
+            trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
+            trainer.get_optimizer_cls_and_kwargs(
+                trainer.args, trainer.model
+            )  # or its package lacks
         check_tokens(trainer, prompts[:8], job.chat_template_kwargs)
         keep_loss_in_float32(trainer)
         if vllm := job.training.vllm:  # its engine samples here, and has reset the seed
@@ -126,9 +143,11 @@ def train(
         trainer.remove_callback(transformers.ProgressCallback)
         trainer.add_callback(checkpointer(job.training))
         if processes.is_main_process:
-            trainer.add_callback(
-                recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
-            )
+            record = recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
+            trainer.add_callback(record)
+            if job.training.trackers:
+                config = untracked(job).model_dump()
+                trainer.add_callback(tracking(job.training, config, output, lambda: record.row))
         try:
             trainer.train(resume_from_checkpoint=resume_from[0])
         except RuntimeError as error:
@@ -191,7 +210,7 @@ def build_trainer(
         save_strategy="no",  # `checkpointer` decides
         logging_nan_inf_filter=False,  # or a loss that is not finite would be logged as the mean
         save_total_limit=1,
-        report_to="none",
+        report_to="none",  # `tracking` reports
         use_cpu=not torch.cuda.is_available(),
         ddp_find_unused_parameters=False,  # a causal model uses all; searching is slow
         **trainer_settings(job),
@@ -210,45 +229,6 @@ def build_trainer(
         raise StudyError(
             f"training.vllm.server_base_url: {error}; start the server first (docs/gpu.md)"
         ) from error
-
-
-def trainer_settings(job: TrainJob) -> dict[str, Any]:
-    """Return the arguments of `ThinkTuningConfig` that the study sets."""
-    not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
-    not_in_trl |= {"save_steps", "save_minutes", "budget", "curriculum"}
-    settings = job.training.model_dump(exclude=not_in_trl)
-    if vllm := job.training.vllm:
-        chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
-        settings |= {f"vllm_{name}": value for name, value in chosen.items()}
-        settings["max_logp_difference"] = vllm.max_logp_difference
-        room = job.training.max_prompt_length + job.training.max_completion_length
-        settings["vllm_max_model_length"] = vllm.max_model_length or room
-    return settings | {
-        "seed": job.seed,
-        "use_vllm": vllm is not None,
-        "budget": budget.limits() if (budget := job.training.budget) else None,
-        # only the template writes control tokens, as in `encode_chats`
-        "chat_template_kwargs": job.chat_template_kwargs | {"sanitize_control_tokens": True},
-        "algorithm": job.algorithm.model_dump(),
-        "teacher_prompt": job.teacher.prompt,
-        "teacher_behaviors": job.teacher.behaviors,
-        "reseed_each_epoch": True,
-        "shuffle_dataset": job.training.curriculum is None,
-    }
-
-
-def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
-    """Under FSDP2 with `bf16`, keep log-probabilities and gradient sums in float32.
-
-    Accelerate's policy for `bf16` casts the model's outputs to bfloat16, including the
-    log-probabilities that trl computed in float32. Under DDP and on one GPU they stay float32.
-    """
-    import torch
-    from torch.distributed.fsdp import MixedPrecisionPolicy
-
-    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
-    if plugin and trainer.args.bf16:
-        plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
 
 
 def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) -> None:

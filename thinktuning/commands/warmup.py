@@ -21,11 +21,13 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from thinktuning.commands.model import VERSIONS, evaluation_questions, write_provenance
+from thinktuning.commands.trackers import tracking
 from thinktuning.commands.worked_answers import worked_answers
 from thinktuning.data.prompt import student_chat
 from thinktuning.data.questions import read_questions
 from thinktuning.evaluation import skills
 from thinktuning.io.errors import StudyError
+from thinktuning.io.trackers import check_installed
 from thinktuning.models.chat import continuation, encode_chats, eos_ids, turn_end
 from thinktuning.models.checks import check
 from thinktuning.models.config import WarmupConfig
@@ -63,6 +65,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
         StudyError: the data or the model do not match the configuration, the documents do not fit
             `warmup.max_length`, or the saved model is not the one that was trained.
     """
+    check_installed(job.warmup, "warmup")
     corpus = read_corpus(job, data)
     tutors = bool(job.teacher_prompt and job.warmup.has_tutor)
     system = tutors or bool(job.prompt.system)
@@ -85,7 +88,7 @@ def warm_up(job: WarmupJob, model_dir: Path, data: Path, output: Path) -> None:
         if corpus.probe:
             longest = max(sum(row["completion_mask"]) for row in rows)
             measured |= measure(job, partial, corpus.probe, longest)
-        made = {"warmup": job.warmup.model_dump(), "measured": measured}
+        made = {"warmup": job.warmup.untracked().model_dump(), "measured": measured}
         write_provenance(partial, made, (*VERSIONS, "trl"))
         shutil.rmtree(output, ignore_errors=True)
         partial.rename(output)
@@ -133,6 +136,9 @@ def train(job: WarmupJob, model: Any, tokenizer: Any, rows: Sequence[Row], outpu
     )
     if trainer.train_dataset[0]["input_ids"] != rows[0]["input_ids"]:
         raise RuntimeError(f"trl {trl.__version__}: SFTTrainer changed the tokens of a document")
+    if spec.trackers:
+        config = job.model_copy(update={"warmup": spec.untracked()}).model_dump()
+        trainer.add_callback(tracking(spec, config, output))
     trainer.train()
     with saved_as_trained(trainer, tokenizer, output):
         trainer.save_model(str(output))

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from thinktuning.io.contents import combined
 from thinktuning.io.section import Fraction, Positive, Section, Seed
+from thinktuning.io.trackers import TrackedSection
 from thinktuning.models import families
 
 # The files a model needs: no .bin or .pth, and no second copy of the weights in a subdirectory.
@@ -209,7 +210,7 @@ Model = Annotated[
 ]
 
 
-class WarmupConfig(Section):
+class WarmupConfig(TrackedSection):
     """A short supervised warm-up of the base model, from which all methods start.
 
     It trains on worked answers to training questions, a share of `tutor_share` of which is a

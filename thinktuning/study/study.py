@@ -28,6 +28,7 @@ from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
+from thinktuning.study.extra import refusal
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
@@ -110,6 +111,8 @@ class Study(Section):
                     f"method {name} has training.beta = {job.training.beta:g}, but the loss of"
                     f" algorithm {job.algorithm.type} has no KL term; set it to 0 for this method"
                 )
+            if job.train and (reason := refusal(job.algorithm, job.training)):
+                raise ValueError(f"method {name}: {reason}")
             if job.algorithm.scores_texts and job.train and train.is_sharded:
                 raise ValueError(
                     f"method {name} has algorithm {job.algorithm.type}, which scores texts of its"
@@ -180,9 +183,12 @@ class Study(Section):
             "chat_template_kwargs": self.chat_template_kwargs,
         }
         try:
-            return TrainJob.model_validate(job | merged)
+            found = TrainJob.model_validate(job | merged)
         except ValidationError as error:
             raise StudyError(describe(error, TrainJob, f"methods.{method}.")) from None
+        parts = {"method": method, "seed": str(seed)}
+        named = found.training.named(f"{method}-seed{seed}", self.name, **parts)
+        return found.model_copy(update={"training": named})
 
     def evaluate_job(self, method: str, seed: int | None, task: str) -> EvaluateJob:
         """Resolve an evaluation job; `seed` is None for an untrained method."""
@@ -255,7 +261,7 @@ class Study(Section):
             prompt=self.prompt,
             teacher_prompt=self.teacher.prompt if tutors else None,
             behaviors=self.teacher.behaviors if tutors else None,
-            warmup=self.warmup,
+            warmup=self.warmup.named("warmup", self.name),
             chat_template_kwargs=self.chat_template_kwargs,
         )
 

@@ -1,17 +1,21 @@
 """The study section `training`: arguments of `trl.GRPOConfig`, LoRA, and rollouts by vLLM."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_validator
 
 from thinktuning.data.curriculum import Difficulty
 from thinktuning.grading.own_reward import BUILT_IN
 from thinktuning.io import functions
 from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section
+from thinktuning.io.trackers import TrackedSection
 from thinktuning.study.budget import BudgetConfig
+from thinktuning.study.extra import CLIPPED, check_together, checked
 from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
 from thinktuning.trainer.config import passes
+
+Options = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class LoRAConfig(Section):
@@ -57,7 +61,7 @@ class VLLMConfig(Section):
         return self
 
 
-class TrainingConfig(Section):
+class TrainingConfig(TrackedSection):
     """Arguments of `trl.GRPOConfig`, TRL's names and meaning; `max_steps` counts optimizer steps.
 
     A rollout batch is `per_device_train_batch_size * steps_per_generation` completions per process,
@@ -74,6 +78,8 @@ class TrainingConfig(Section):
     paper's released code, the whole text (`thinktuning.grading.whole_text`); or a function of
     one's own (`module:function`), or a list of these, summed with `reward_weights`. `right_from`:
     the reward from which a completion counts as right, for what asks that (`study.reward`).
+
+    `extra`: arguments of `trl.GRPOConfig` without a key of their own (`extra.py`).
 
     `budget`: tokens that end the training before `max_steps`; a job without one does not mention
     it, so that its results stay those of this job.
@@ -99,7 +105,9 @@ class TrainingConfig(Section):
     max_completion_length: PositiveInt
     temperature: Positive = 1.0
     top_p: Annotated[Fraction, Field(gt=0)] = 1.0
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = "bnpo"
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "luspo", "sapo", "vespo"] = (
+        "bnpo"
+    )
     epsilon: Positive = 0.2
     delta: Positive | None = 3.0
     beta: NonNegative = 0.0
@@ -116,6 +124,9 @@ class TrainingConfig(Section):
     save_steps: PositiveInt | None = None
     save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
+    extra: Annotated[Options, AfterValidator(checked)] = Field(
+        default_factory=dict, exclude_if=lambda value: not value
+    )
 
     def files(self) -> dict[str, Path]:
         """Return the files of the reward functions."""
@@ -162,6 +173,16 @@ class TrainingConfig(Section):
     def _rewards(self) -> Self:
         check_weights(self.rewards, self.reward_weights)
         check_threshold(self.rewards, self.right_from)
+        return self
+
+    @model_validator(mode="after")
+    def _extra(self) -> Self:
+        check_together(self)
+        if self.loss_type not in CLIPPED and self.delta is not None:
+            raise ValueError(
+                f"delta = {self.delta:g} has no effect on loss_type {self.loss_type}: it clips the"
+                f" ratio of {', '.join(CLIPPED)}; set it to null"
+            )
         return self
 
     @model_validator(mode="after")

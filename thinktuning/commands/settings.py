@@ -1,0 +1,90 @@
+"""The arguments of `ThinkTuningConfig` that a study sets, and what TRL makes of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from thinktuning.io.errors import StudyError
+from thinktuning.study.jobs import TrainJob
+
+if TYPE_CHECKING:
+    from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+
+def trainer_settings(job: TrainJob) -> dict[str, Any]:
+    """Return the arguments of `ThinkTuningConfig` that the study sets."""
+    not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
+    not_in_trl |= {"save_steps", "save_minutes", "budget", "curriculum", "extra", "report_to"}
+    settings = job.training.model_dump(exclude=not_in_trl)
+    if vllm := job.training.vllm:
+        chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})
+        settings |= {f"vllm_{name}": value for name, value in chosen.items()}
+        settings["max_logp_difference"] = vllm.max_logp_difference
+        room = job.training.max_prompt_length + job.training.max_completion_length
+        settings["vllm_max_model_length"] = vllm.max_model_length or room
+    # the model is loaded with `model_init_kwargs`; TRL's reference model follows it
+    settings |= {k: v for k, v in job.training.extra.items() if k != "model_init_kwargs"}
+    return settings | {
+        "seed": job.seed,
+        "use_vllm": vllm is not None,
+        "budget": budget.limits() if (budget := job.training.budget) else None,
+        # only the template writes control tokens, as in `encode_chats`
+        "chat_template_kwargs": job.chat_template_kwargs | {"sanitize_control_tokens": True},
+        "algorithm": job.algorithm.model_dump(),
+        "teacher_prompt": job.teacher.prompt,
+        "teacher_behaviors": job.teacher.behaviors,
+        "reseed_each_epoch": True,
+        "shuffle_dataset": job.training.curriculum is None,
+    }
+
+
+def keep_loss_in_float32(trainer: "ThinkTuningTrainer") -> None:
+    """Under FSDP2 with `bf16`, keep log-probabilities and gradient sums in float32.
+
+    Accelerate's policy for `bf16` casts the model's outputs to bfloat16, including the
+    log-probabilities that trl computed in float32. Under DDP and on one GPU they stay float32.
+    """
+    import torch
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin and trainer.args.bf16:
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+
+
+def untracked(job: TrainJob) -> TrainJob:
+    """Return a job without its trackers: what its results depend on."""
+    return job.model_copy(update={"training": job.training.untracked()})
+
+
+def check_extra(job: TrainJob) -> None:
+    """Refuse options of `training.extra` that the installed TRL does not have.
+
+    Raises:
+        StudyError: names the option.
+    """
+    from importlib.metadata import version
+
+    from trl import GRPOConfig
+
+    for name in job.training.extra:
+        if name not in GRPOConfig.__dataclass_fields__:
+            raise StudyError(
+                f"training.extra.{name}: trl {version('trl')} has no such option; install a newer"
+                " one, in the range of thinktuning's pyproject.toml, or remove it"
+            )
+
+
+@contextmanager
+def naming_extra(job: TrainJob) -> Iterator[None]:
+    """Name `training.extra` in what TRL or transformers say of a value, or of a missing package.
+
+    Raises:
+        StudyError: they refuse it, and the job has options of its own.
+    """
+    try:
+        yield
+    except (ImportError, ValueError) as error:
+        if isinstance(error, StudyError) or not job.training.extra:
+            raise
+        raise StudyError(f"training.extra ({', '.join(job.training.extra)}): {error}") from error

@@ -1,0 +1,118 @@
+"""The keys `report_to`, `run_name` and `project` of a training: experiment trackers.
+
+The names are transformers'. Neither transformers nor a tracker is imported here: a study is read
+without them.
+"""
+
+import difflib
+from importlib.util import find_spec
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field
+
+from thinktuning.io.errors import StudyError
+from thinktuning.io.section import Section
+
+# tracker -> the module that is imported, and what to install; `pip install 'thinktuning[NAME]'` for
+# those of `EXTRAS`, in the versions that are tested
+PACKAGES = {
+    "azure_ml": ("azureml", "azureml-sdk"),
+    "clearml": ("clearml", "clearml"),
+    "codecarbon": ("codecarbon", "codecarbon"),
+    "comet_ml": ("comet_ml", "comet-ml"),
+    "dagshub": ("dagshub", "dagshub"),
+    "dvclive": ("dvclive", "dvclive"),
+    "flyte": ("flytekit", "flytekit"),
+    "kubeflow": (None, ""),  # transformers' own; it reads KUBEFLOW_TRAINER_SERVER_URL
+    "mlflow": ("mlflow", "mlflow"),
+    "neptune": ("neptune", "neptune"),
+    "swanlab": ("swanlab", "swanlab"),
+    "tensorboard": ("tensorboard", "tensorboard"),
+    "trackio": ("trackio", "trackio"),
+    "wandb": ("wandb", "wandb"),
+}
+EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")
+
+
+def _known(given: str | list[str] | None) -> str | list[str] | None:
+    """Check the names; `none` and an empty list are None."""
+    names = [given] if isinstance(given, str) else given or []
+    if names in ([], ["none"]):
+        return None
+    for name in names:
+        if name == "all":
+            raise ValueError("all: name the trackers, of which each may send data elsewhere")
+        if name not in PACKAGES:
+            near = difflib.get_close_matches(name, PACKAGES, n=1)
+            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(PACKAGES)}"
+            raise ValueError(f"unknown tracker {name!r}; {hint}")
+    return given
+
+
+def _absent(value: Any) -> bool:
+    return value is None
+
+
+class TrackedSection(Section):
+    """Where a training's metrics go besides its files; a job without a tracker has none of it.
+
+    `run_name` may contain `{method}` and `{seed}`.
+    """
+
+    report_to: Annotated[
+        str | list[str] | None, AfterValidator(_known), Field(exclude_if=_absent)
+    ] = None
+    run_name: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
+    project: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
+
+    @property
+    def trackers(self) -> list[str]:
+        """The names of the trackers, each once."""
+        given = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
+        return list(dict.fromkeys(given))
+
+    def named(self, run: str, project: str, **parts: str) -> Self:
+        """Return this section with the names of run and project; without a tracker, as it is.
+
+        Args:
+            run: the run's default name.
+            project: the default project.
+            parts: what `run_name` may contain in braces.
+        """
+        if not self.trackers:
+            return self
+        name = self.run_name or run
+        for part, value in parts.items():
+            name = name.replace(f"{{{part}}}", value)
+        return self.model_copy(update={"run_name": name, "project": self.project or project})
+
+    def untracked(self) -> Self:
+        """Return this section without trackers: what its results depend on."""
+        return self.model_copy(update={"report_to": None, "run_name": None, "project": None})
+
+
+def missing(trackers: list[str]) -> dict[str, str]:
+    """Return those of the trackers that are not installed -> the command that installs each."""
+    found = {}
+    for name in trackers:
+        module, package = PACKAGES[name]
+        if module and not find_spec(module):
+            wanted = f"'thinktuning[{name}]'" if name in EXTRAS else package
+            found[name] = f"pip install {wanted}"
+    return found
+
+
+def check_installed(section: TrackedSection, key: str) -> None:
+    """Refuse trackers that are not installed.
+
+    Args:
+        section: names them.
+        key: the section's key in the study.
+
+    Raises:
+        StudyError: names the first, and the command that installs it.
+    """
+    for name, command in missing(section.trackers).items():
+        raise StudyError(
+            f"{key}.report_to: {name} is not installed; install it ({command}), or remove it"
+        )
