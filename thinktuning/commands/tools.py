@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from thinktuning.data.prompt import student_chat
 from thinktuning.io.errors import StudyError
 from thinktuning.io.modules import load_modules
+from thinktuning.io.trackers import check_installed
 from thinktuning.study.reading import load_study, resolved_yaml
 from thinktuning.study.sharing import homes, made_at
 from thinktuning.study.study import Study
+from thinktuning.study.tracked import tracked
 from thinktuning.teachers.prompts import load
 
 if TYPE_CHECKING:
@@ -159,6 +161,8 @@ def validate(arguments: argparse.Namespace) -> None:
         study = load_study(path)
         for point in study.points().values():
             check_prompts(point)
+            for key, section in tracked(point).items():
+                check_installed(section, key)
         if arguments.resolved:
             print(resolved_yaml(study), end="")
             continue

@@ -18,9 +18,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from thinktuning.io.provenance import installed_version
+from thinktuning.io.trackers import missing
 from thinktuning.planning.costs import GIB
 from thinktuning.study.jobs import TrainJob
 from thinktuning.study.study import Study
+from thinktuning.study.tracked import tracked
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -46,7 +48,7 @@ class Finding:
 
 def examine(study: Study | None) -> list[Finding]:
     """Return the findings about installed software and GPUs."""
-    found = [*packages(), *vllm(study), *deepspeed(study), *gpus(study)]
+    found = [*packages(), *vllm(study), *deepspeed(study), *trackers(study), *gpus(study)]
     return list(dict.fromkeys(found))
 
 
@@ -157,6 +159,19 @@ def deepspeed(study: Study | None) -> Iterator[Finding]:
             yield Finding("DeepSpeed", "warning", f"{version}; tested: {tested}", fix)
         else:
             yield Finding("DeepSpeed", "ok", version)
+
+
+def trackers(study: Study | None) -> Iterator[Finding]:
+    """Check that the trackers of `report_to` are installed."""
+    for point in study.points().values() if study else ():
+        for section in tracked(point).values():
+            absent = missing(section.trackers)
+            for name in section.trackers:
+                if name in absent:
+                    found = "not installed, and the study reports to it"
+                    yield Finding(name, "problem", found, absent[name])
+                else:
+                    yield Finding(name, "ok", "installed")
 
 
 def on_cpu(study: Study, asked: int) -> Iterator[Finding]:

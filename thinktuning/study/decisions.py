@@ -241,9 +241,7 @@ NOT_SAMPLING: Mapping[str, str] = {
     "do_sample": BEAMS,
     "num_beams": BEAMS,
     **dict.fromkeys(
-        _names(
-            "eos_token_id pad_token_id bos_token_id stop stop_strings stop_token_ids"
-        ),
+        _names("eos_token_id pad_token_id bos_token_id stop stop_strings stop_token_ids"),
         "a completion ends with the turn's end of the model, and the reward reads that",
     ),
     "logprobs": "the trainer asks for what it needs",
