@@ -79,13 +79,9 @@ def test_completions_that_were_cut_off_are_masked(trained, algorithm):
     cut_off = [rollout for rollout in rollouts if rollout["student_length"] == 6]
     assert cut_off and sum(row["num_cut_off"] for row in rows) > 0
     masks = [b["completion_mask"].sum(1) for b in trainer._buffered_inputs]
-    lengths = [rollout["completion_length"] for rollout in trained_rollouts(trainer)]
+    lengths = [rollout.completion_length for rollout in trainer.rollouts]
     found = sorted(int(n) for mask in masks for n in mask)
     assert found == sorted(0 if n == 6 else n for n in lengths)
-
-
-def trained_rollouts(trainer):
-    return [{"completion_length": rollout.completion_length} for rollout in trainer.rollouts]
 
 
 def test_sampling_options_reach_the_decoding_loop(trained):

@@ -220,12 +220,10 @@ def _contradictions(training: "TrainingConfig") -> Iterator[tuple[str, str]]:
             _check_names(extra.get(name, {}), allowed) if allowed else None
         except ValueError as error:
             yield name, str(error)
-    reshaping = [name for name in RESHAPING_VLLM if name in extra and vllm]
-    if (
-        reshaping
-        and vllm
-        and (vllm.importance_sampling_correction or vllm.max_logp_difference is not None)
-    ):
+    reshaping = [name for name in RESHAPING_VLLM if name in extra]
+    if not (reshaping and vllm):
+        return
+    if vllm.importance_sampling_correction or vllm.max_logp_difference is not None:
         yield (
             reshaping[0],
             "changes the distribution that vLLM samples from and takes its log-probabilities of,"
