@@ -146,7 +146,9 @@ def imported_modules() -> set[str]:
 
 def test_every_imported_package_is_declared() -> None:
     modules = imported_modules()
-    declared = ranges(EVERY_REQUIREMENT + [line for extra in APART for line in EXTRAS[extra]])
+    declared = ranges(
+        EVERY_REQUIREMENT + [line for extra in APART + TRACKERS for line in EXTRAS[extra]]
+    )
     providers = packages_distributions()
     assert "torch" in modules
     assert [

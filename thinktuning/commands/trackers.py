@@ -252,6 +252,7 @@ def tracking(
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             self.recorded = [each.start(state.global_step) for each in own]
             for each in stock:
+                each.on_init_end(args, state, control)
                 each.on_train_begin(args, state, control, **more)
 
         def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -270,7 +271,9 @@ def tracking(
                 each.on_log(args, state, control, logs=found, **more)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            for each in (*own, *stock):
-                each.end() if each in own else each.on_train_end(args, state, control, **more)
+            for each in own:
+                each.end()
+            for callback in stock:
+                callback.on_train_end(args, state, control, **more)
 
     return Tracking()

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from thinktuning.algorithms.config import AlgorithmConfig
 from thinktuning.algorithms.options import LIMITED
@@ -84,21 +83,16 @@ def checked(extra: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValidationError: an option is unknown, owned by another key, refused, or of another type.
     """
-    values, problems = {}, []
+    values: dict[str, Any] = {}
+    problems: list[Any] = []
     for name, value in sorted(extra.items()):
         if value is None and name in HONORED:
             continue
         try:
             values[name] = _checked(name, value)
         except ValidationError as error:
-            problems += [
-                InitErrorDetails(
-                    type=PydanticCustomError("option", "{text}", {"text": item["msg"]}),
-                    loc=(name, *(part for part in item["loc"] if isinstance(part, int))),
-                    input=item["input"],
-                )
-                for item in error.errors()[:1]
-            ]
+            first = error.errors()[0]
+            problems.append(_problem(name, first["msg"], first["input"]))
         except ValueError as error:
             problems.append(_problem(name, str(error)))
     if problems:
@@ -106,11 +100,10 @@ def checked(extra: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _problem(name: str, text: str) -> InitErrorDetails:
-    # a mapping as input: the message has the value where it matters
-    return InitErrorDetails(
-        type=PydanticCustomError("option", "{text}", {"text": text}), loc=(name,), input={}
-    )
+def _problem(name: str, text: str, found: Any = None) -> dict[str, Any]:
+    """Return an error of an option as pydantic has it; of a mapping, the message has the value."""
+    found = {} if found is None else found
+    return {"type": "value_error", "loc": (name,), "input": found, "ctx": {"error": text}}
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -184,10 +177,11 @@ def check_together(training: "TrainingConfig") -> None:
     Raises:
         ValidationError: says which.
     """
-    problems = [_problem(name, text) for name, text in _contradictions(training)]
+    problems: list[Any] = [
+        _problem(name, text) | {"loc": ("extra", name)} for name, text in _contradictions(training)
+    ]
     if problems:
-        located = [each | {"loc": ("extra", *each["loc"])} for each in problems]
-        raise ValidationError.from_exception_data("training", located)
+        raise ValidationError.from_exception_data("training", problems)
 
 
 def _contradictions(training: "TrainingConfig") -> Iterator[tuple[str, str]]:
