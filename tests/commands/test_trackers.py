@@ -62,7 +62,7 @@ def trackio_record(directory):
         ((config,),) = database.execute("SELECT config FROM configs").fetchall()
     rows = {step: json.loads(metrics) for _, step, metrics in logged}
     assert len(rows) == len(logged) and {name for name, *_ in logged} == {"thinktuning-seed0"}
-    return rows, config
+    return rows, bytes(config).decode() if isinstance(config, bytes) else config
 
 
 def mlflow_record(directory):
