@@ -17,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -174,15 +175,20 @@ class MLflow:
             return str(run.info.run_id)
 
         self.id = run_id(self.directory, resumed, new)
-        for name, value in flat(self.config).items():
-            self.client.log_param(self.id, clean(name), str(value)[:500])
+        named = [(clean(name), str(value)[:500]) for name, value in flat(self.config).items()]
+        for start in range(0, len(named), 100):  # as many as it takes at once
+            some = named[start : start + 100]
+            self.client.log_batch(self.id, params=[mlflow.entities.Param(*each) for each in some])
         history = self.client.get_metric_history(self.id, "loss") if resumed else []
         return max((metric.step for metric in history), default=0)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Record a row's numbers."""
-        for name, value in metrics.items():
-            self.client.log_metric(self.id, clean(name), value, step=step)
+        from mlflow.entities import Metric
+
+        now = int(1000 * time.time())
+        logged = [Metric(clean(name), value, now, step) for name, value in metrics.items()]
+        self.client.log_batch(self.id, metrics=logged)
 
     def end(self) -> None:
         """Mark the run as finished."""
