@@ -1,7 +1,7 @@
-"""The comparison's figures, as SVG with text as text and Okabe and Ito's color-blind-safe palette.
+"""The comparison's figures, as SVG with text as text.
 
 Each function draws rows of the tables and returns the SVG; none computes a statistic. A method has
-the same color in every figure.
+the same color in every figure (`looks`).
 """
 
 import io
@@ -12,6 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.analysis.labels import bars_height, wrapped_labels
+from thinktuning.analysis.looks import Look, color, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +24,6 @@ Curve = Mapping[int, float]
 Points = Mapping[tuple[str, str, str], Sequence[float]]
 Shares = Sequence[float | None]
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES: tuple[Any, ...] = ("-", "--", ":", "-.")  # the next one each time the palette repeats
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "thinktuning",
@@ -50,16 +49,6 @@ CURVES = {
 }
 
 
-def color(index: int) -> str:
-    """Return a method's color, by its place in the study."""
-    return PALETTE[index % len(PALETTE)]
-
-
-def line_style(index: int) -> Any:
-    """Return a method's line style, by its place in the study."""
-    return LINES[index // len(PALETTE) % len(LINES)]
-
-
 def learning_curves(
     metrics: Mapping[str, Sequence[Sequence[MetricsRow]]], labels: Mapping[str, str]
 ) -> str:
@@ -72,7 +61,7 @@ def learning_curves(
     import matplotlib
     from matplotlib.figure import Figure
 
-    methods = list(labels)
+    drawn = looks(labels)
     panels = {
         key: {method: [curve(rows, key) for rows in seeds] for method, seeds in metrics.items()}
         for key in CURVES
@@ -89,13 +78,13 @@ def learning_curves(
             axis.set_visible(False)
         for axis, (key, curves) in zip(axes.flat, panels.items(), strict=False):
             for method, seeds in curves.items():
-                draw_curve(axis, seeds, methods.index(method))
+                draw_curve(axis, seeds, drawn[method])
             axis.set_title(CURVES[key])
             axis.set_xlabel("rollout batch")
             axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
         num_seeds = max(len(runs) for runs in metrics.values())
         band = f"line: mean of {num_seeds} training seeds; band: lowest to highest seed"
-        entries = {methods.index(method): labels[method] for method in metrics}
+        entries = [(drawn[method], labels[method]) for method in metrics]
         legend(figure, entries, band if num_seeds > 1 else "one training seed")
         return to_svg(figure)
 
@@ -111,7 +100,7 @@ def curve(rows: Sequence[MetricsRow], key: str) -> dict[int, float]:
     return {batch: fmean(found) for batch, found in sorted(values.items())}
 
 
-def draw_curve(axis: "Axes", seeds: Sequence[Curve], index: int) -> None:
+def draw_curve(axis: "Axes", seeds: Sequence[Curve], look: Look) -> None:
     """Draw one method over the batches that all seeds have, so that means are comparable."""
     seeds = [seed for seed in seeds if seed]
     if not seeds:
@@ -120,11 +109,11 @@ def draw_curve(axis: "Axes", seeds: Sequence[Curve], index: int) -> None:
     values = [[seed[batch] for seed in seeds] for batch in batches]
     means = [fmean(v) for v in values]
     marker = "." if len(batches) < 10 else ""  # a line through one point is invisible
-    look = {"color": color(index), "linestyle": line_style(index), "linewidth": 1.5}
-    axis.plot(batches, means, marker=marker, **look)
+    style = {"color": look.color, "linestyle": look.line, "linewidth": 1.5}
+    axis.plot(batches, means, marker=marker, **style)
     if len(seeds) > 1:
         lowest, highest = [min(v) for v in values], [max(v) for v in values]
-        axis.fill_between(batches, lowest, highest, color=color(index), alpha=0.18, linewidth=0)
+        axis.fill_between(batches, lowest, highest, color=look.color, alpha=0.18, linewidth=0)
 
 
 def accuracy(rows: Sequence[ComparisonRow], points: Points) -> str:
@@ -185,7 +174,8 @@ def forest(
                 if row[value] is not None:
                     seeds = points.get((value, row["method"], row["task"]), [])
                     estimate = row[value], row[low], row[high]
-                    draw_bar(axis, methods.index(row["method"]), estimate, seeds)
+                    place, shade = methods.index(row["method"]), color(row["method"])
+                    draw_bar(axis, place, shade, estimate, seeds)
         for task, line in zip(tasks, axes, strict=True):
             for axis, name in zip(line, columns, strict=True):
                 axis.set_title(titles[task, name])
@@ -200,14 +190,16 @@ def forest(
         return to_svg(figure)
 
 
-def draw_bar(axis: "Axes", index: int, estimate: Shares, seeds: Sequence[float]) -> None:
+def draw_bar(
+    axis: "Axes", index: int, shade: str, estimate: Shares, seeds: Sequence[float]
+) -> None:
     """Draw a share and its interval, if it has one, in percent, and below it several seeds'."""
     value, *ends = [100 * share for share in estimate if share is not None]
-    axis.plot(ends, [index] * len(ends), "-", color=color(index), linewidth=2)
-    axis.plot([value], [index], "o", color=color(index), markersize=5)
+    axis.plot(ends, [index] * len(ends), "-", color=shade, linewidth=2)
+    axis.plot([value], [index], "o", color=shade, markersize=5)
     if len(seeds) > 1:
         shares, below = [100 * seed for seed in seeds], [index + 0.28] * len(seeds)
-        axis.plot(shares, below, "o", color=color(index), markersize=2.5, alpha=0.7)
+        axis.plot(shares, below, "o", color=shade, markersize=2.5, alpha=0.7)
 
 
 FLIP_COLORS = {  # column -> (legend, color); answers that change stand out
@@ -268,17 +260,18 @@ def unique(rows: Sequence[ComparisonRow], key: str) -> list[str]:
     return list(dict.fromkeys(row[key] for row in rows))
 
 
-def legend(figure: "Figure", entries: Mapping[int, str], note: str) -> None:
+def legend(figure: "Figure", entries: Sequence[tuple[Look, str]], note: str) -> None:
     """Draw a legend of methods below the panels, with a note on line and band as its title."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=color(i), linestyle=line_style(i)) for i in entries]
-    longest = 0.5 + 0.08 * max(map(len, entries.values()))  # inches, roughly
+    handles = [Line2D([], [], color=look.color, linestyle=look.line) for look, _ in entries]
+    labels = [label for _, label in entries]
+    longest = 0.5 + 0.08 * max(map(len, labels))  # inches, roughly
     columns = max(1, min(4, len(entries), int(figure.get_figwidth() / longest)))
     height = 0.19 * -(-len(entries) // columns) + 0.4
     figure.set_figheight(figure.get_figheight() + height)
     figure.tight_layout(rect=(0, height / figure.get_figheight(), 1, 1))
-    figure.legend(handles, list(entries.values()), loc="lower center", ncols=columns, title=note)
+    figure.legend(handles, labels, loc="lower center", ncols=columns, title=note)
 
 
 def nothing(message: str) -> str:

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from thinktuning.analysis.figures import STYLE, color, legend, nothing, to_svg, unique
+from thinktuning.analysis.figures import STYLE, legend, nothing, to_svg, unique
 from thinktuning.analysis.intervals import Estimate
 from thinktuning.analysis.line import Array, Line
+from thinktuning.analysis.looks import Look, color, looks
 from thinktuning.analysis.sweep import Fits, Place
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.sweep import OF_BASE
@@ -45,8 +46,8 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
             axis.set_xlabel(x_label(job))
         for axis in axes[:, 0]:
             axis.set_ylabel(f"gain over {job.labels[job.baseline]}, points")
-        methods = list(job.labels)
-        entries = {methods.index(name): job.labels[name] for name in job.methods}
+        drawn = looks(job.labels)
+        entries = [(drawn[name], job.labels[name]) for name in job.methods]
         note = f"bars, band: {job.confidence:.0%} intervals; small dots: training seeds"
         legend(figure, entries, f"{note}; dotted: gain = gap" if shows_gap(job) else note)
         return to_svg(figure)
@@ -71,16 +72,16 @@ def shows_gap(job: SweepJob) -> bool:
 
 def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits) -> None:
     """Draw one panel; the bands, which may be wide with few points, do not stretch it."""
-    names = list(job.labels)
+    drawn = looks(job.labels)
     unit = PERCENT if job.x in OF_BASE else 1
     axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
     for place in places:
-        draw_place(axis, place, unit, color(names.index(place.method)))
+        draw_place(axis, place, unit, color(place.method))
     limits = axis.get_ylim()
     at = np.linspace(min(p.x.mean for p in places), max(p.x.mean for p in places), 60)
     for name in job.methods:
         if line := lines[places[0].task, name]:
-            draw_line(axis, job, line, at, unit, color(names.index(name)))
+            draw_line(axis, job, line, at, unit, drawn[name])
     if shows_gap(job):
         axis.plot(unit * at, PERCENT * at, ":", color="#555555", linewidth=0.9, zorder=1)
     axis.set_ylim(limits)
@@ -103,9 +104,9 @@ def ends(found: Estimate, unit: float) -> list[float]:
     return [unit * found.ci_low, unit * found.ci_high]
 
 
-def draw_line(axis: "Axes", job: SweepJob, line: Line, at: Array, unit: float, shade: str) -> None:
+def draw_line(axis: "Axes", job: SweepJob, line: Line, at: Array, unit: float, look: Look) -> None:
     """Draw a line and its confidence band at these x."""
     y, half = line.at(at), line.half_width(at, job.confidence)
-    axis.plot(unit * at, PERCENT * y, "-", color=shade, linewidth=1.2)
+    axis.plot(unit * at, PERCENT * y, linestyle=look.line, color=look.color, linewidth=1.2)
     band = (PERCENT * (y - half), PERCENT * (y + half))
-    axis.fill_between(unit * at, *band, color=shade, alpha=0.15, linewidth=0)
+    axis.fill_between(unit * at, *band, color=look.color, alpha=0.15, linewidth=0)
