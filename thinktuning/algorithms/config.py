@@ -1,5 +1,6 @@
 """Parts of the study section `algorithm`; each algorithm's own section is in its file."""
 
+import sys
 from abc import abstractmethod
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
@@ -31,6 +32,12 @@ class AlgorithmConfig(Section):
     """Whether the student answers once more for each rollout that the teacher is asked about."""
 
     type: str
+
+    @classmethod
+    def description(cls) -> str:
+        """Return the algorithm in one line: the first sentence of its file's docstring."""
+        text = sys.modules[cls.__module__].__doc__ or ""
+        return " ".join(text.split("\n\n")[0].split())
 
     @property
     def uses_teacher(self) -> bool:

@@ -6,7 +6,7 @@ A self-contained HTML page, built by `thinktuning.analysis.report`.
 from pathlib import Path
 
 from thinktuning.analysis.report.page import page
-from thinktuning.analysis.training import marked, read_training, training_runs
+from thinktuning.analysis.training import marked, marks, read_training, training_runs
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.jobs import CompareJob
 
@@ -18,4 +18,5 @@ def report(job: CompareJob, results: Path, output: Path) -> None:
         StudyError: a file is missing or broken.
     """
     runs = training_runs(read_training(job, results))
-    write_text_atomic(output, page(marked(job, runs), results))
+    found = {method: marks(seeds) for method, seeds in runs.items()}
+    write_text_atomic(output, page(marked(job, runs), results, found))

@@ -99,8 +99,10 @@ rule compare:
 rule report:
     input:
         rules.compare.output,
-        lambda wildcards: of_evaluations(wildcards, "results.json"),
-        lambda wildcards: of_runs(wildcards, "metrics.jsonl", "rollouts.jsonl", "provenance.json"),
+        lambda wildcards: of_evaluations(wildcards, "results.json", "config.json"),
+        lambda wildcards: of_runs(
+            wildcards, "metrics.jsonl", "rollouts.jsonl", "provenance.json", "config.json"
+        ),
         config=rules.resolve_compare.output,
     output:
         at("report/index.html"),

@@ -202,4 +202,8 @@
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(filter));
   filter();
+  // Begin with a rollout that shows what the teacher is for: wrong, then right.
+  const isFixed = (i) => verdicts.fixed(...[columns.student_reward[i], columns.reward[i]].map(isRight));
+  choose(found.findIndex((i) => columns.taught[i] === 1 && isFixed(i)));
+  list.scrollTop = chosen * ROW_HEIGHT;
 })();

@@ -5,7 +5,10 @@ from typing import Any
 
 from thinktuning.analysis.cells import interval_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
-from thinktuning.analysis.report.page import Table, render, svg_uri
+from thinktuning.analysis.findings import sweep_findings
+from thinktuning.analysis.looks import looks
+from thinktuning.analysis.report.page import render, svg_uri
+from thinktuning.analysis.report.page_tables import Table
 from thinktuning.analysis.tables import table
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.sweep import OF_BASE
@@ -25,6 +28,7 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
         plot: the figure, as SVG.
     """
     points, fits, headline, *others = all_tables(job, rows, lines)
+    drawn = looks(job.labels)
     return render(
         "sweep.html",
         study=job.study,
@@ -36,6 +40,8 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
         fits=fits,
         headline=headline,
         per_task=others,
+        found=sweep_findings(job, [row for row in rows if row["task"] == headline_of(rows)]),
+        looks={row["label"]: drawn[row["method"]] for row in rows},
     )
 
 
@@ -51,12 +57,19 @@ def sweep_markdown(job: SweepJob, rows: Rows, lines: Rows) -> str:
 def all_tables(job: SweepJob, rows: Rows, lines: Rows) -> list[Table]:
     """Return the tables of points, of lines, and of the methods in each scope, the mean first."""
     scopes = list(dict.fromkeys(row["task"] for row in rows))
-    headline, *others = sorted(scopes, key=lambda scope: scope != MEAN_OF_TASKS)
+    headline = headline_of(rows)
+    others = [scope for scope in scopes if scope != headline]
     return [
         points_table(job, [row for row in rows if row["task"] == headline]),
         fits_table(job, lines),
         *(methods_table(job, rows, scope) for scope in (headline, *others)),
     ]
+
+
+def headline_of(rows: Rows) -> str:
+    """Return the scope that is shown first: the mean of tasks, or the only task."""
+    scopes = [str(row["task"]) for row in rows]
+    return MEAN_OF_TASKS if MEAN_OF_TASKS in scopes else scopes[0]
 
 
 def points_table(job: SweepJob, rows: Rows) -> Table:
