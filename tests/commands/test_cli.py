@@ -25,7 +25,8 @@ STAGES = {
     "report": ["config", "results", "output"],
     "sweep": ["config", "results", "tables", "plots", "output"],
 }
-COMMANDS = ["validate", "plan", "doctor", "show", "intervene", "push", "new", "schema", *STAGES]
+COMMANDS = ["run", "watch", "validate", "plan", "doctor", "show", "intervene", "push"]
+COMMANDS += ["new", "schema", *STAGES]
 
 
 def thinktuning(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

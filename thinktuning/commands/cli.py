@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from thinktuning.commands.followups import add_followups
 from thinktuning.commands.project import add_project
 from thinktuning.commands.stages import add_stages
 from thinktuning.commands.tools import add_tools
@@ -28,7 +29,9 @@ A study file describes data, base model, methods and evaluation; the workflow ru
     snakemake --cores all                       run the default study, config.yaml
     snakemake --cores all --configfile STUDY    run another study
     snakemake --cores all -R evaluate           run one stage again
+    thinktuning run [STUDY]                     the same, with a calm view of the jobs
 
+    thinktuning watch results                   follow the trainings while they run
     thinktuning show results/runs/METHOD/seed0  print rollouts, also while training runs
     thinktuning push results/runs/METHOD/seed0 --repo NAME/MODEL    publish a run on the hub
     thinktuning compare A/samples.jsonl B/samples.jsonl    or two of lm-eval's --log_samples files
@@ -87,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"%(prog)s {version}")
     commands = Subcommands(top)
     add_tools(commands)
+    add_followups(commands)
     add_project(commands)
     add_stages(commands)
     return top
@@ -94,6 +98,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and a non-zero exit code."""
+    name, *given = sys.argv[1:] or [""]
+    if name == "run" and not {"-h", "--help"} & {*given}:
+        from thinktuning.commands.run import run
+
+        return run(given)
     arguments = parser().parse_args()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")

@@ -1,0 +1,188 @@
+"""`thinktuning run`: Snakemake with a calm view, on terminals and without one."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from answered_study import ONE_SEED, run_compare, study
+
+from thinktuning.commands.jobs_view import JobsView
+from thinktuning.commands.live import Reporter
+from thinktuning.commands.run import snakemake_arguments
+from thinktuning.study.jobs import to_json
+
+SNAKEFILE = """
+rule all:
+    input:
+        "results/report/index.html",
+        expand("results/runs/grpo/seed{seed}/model", seed=[0, 1]),
+
+rule resolve_train:
+    output: "results/runs/grpo/seed{seed}/config.json"
+    localrule: True
+    shell: "echo > {output}"
+
+rule train:
+    input: "results/runs/grpo/seed{seed}/config.json"
+    output: "results/runs/{method}/seed{seed}/model"
+    log: "results/logs/train/{method}/seed{seed}.log"
+    shell:
+        "(echo 'a traceback' $FAILING; printf 'train:  50%%|###  | 5/10 [00:01<00:01, 4batch/s, "
+        "student_reward=0.25, reflection_rate=0.50]'; "
+        "[ {wildcards.seed} != \\"$FAILING\\" ]) > {log} 2>&1; sleep 1; touch {output}"
+
+rule report:
+    output: "results/report/index.html"
+    log: "results/logs/report.log"
+    shell: "touch {output}"
+"""
+RUN = [sys.executable, "-m", "thinktuning.commands.cli", "run", "--cores", "2"]
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> Path:
+    """A workflow of three jobs whose tables are those of a small study."""
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    job = study([0])
+    run_compare(tmp_path / "results", job, ONE_SEED)
+    (tmp_path / "results/tables/config.json").write_text(to_json(job))
+    return tmp_path
+
+
+def environment(failing: str = "") -> dict[str, str]:
+    return os.environ | {"FAILING": failing, "COLUMNS": "120", "TERM": "xterm-256color"}
+
+
+def run(directory: Path, *arguments: str, failing: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*RUN, *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        env=environment(failing),
+    )
+
+
+def test_plain_lines_without_a_terminal(workflow: Path) -> None:
+    done = run(workflow)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert not any("\x1b" in line for line in lines)
+    jobs = sorted(re.sub(r"^[\d:]{8} ", "", line) for line in lines if re.match(r"\d\d:", line))
+    assert [re.sub(r" +0:0\d", " TIME", line) for line in jobs] == [
+        "done   report TIME",
+        "done   train grpo seed 0 TIME  reward 0.25  reflects 0.50",
+        "done   train grpo seed 1 TIME  reward 0.25  reflects 0.50",
+        "start  report",
+        "start  train grpo seed 0",
+        "start  train grpo seed 1",
+    ]
+    assert "3 jobs to run" in lines
+    assert "Building DAG" not in done.stderr and "resolve" not in done.stderr
+    headline = done.stderr[done.stderr.index("3 of 3 jobs done") :]
+    assert "sums (4 questions)" in headline and "minus zero-shot, points" in headline
+    assert "87.5 [" in headline and "+37.5 [" in headline
+    assert lines[-1] == f"The page: {(workflow / 'results/report/index.html').as_uri()}"
+    (log,) = re.findall(r"^Complete log\(s\): (.*)", done.stderr, re.M)
+    assert "rule resolve_train:" in Path(log).read_text()
+
+    again = run(workflow)
+    assert "Nothing to be done" in again.stderr and "The page: file://" in again.stderr
+    planned = run(workflow, "-n", "-R", "train")
+    assert "rule train:" in planned.stdout and "This was a dry-run" in planned.stdout
+
+
+def test_a_failure_is_as_visible_as_with_snakemake(workflow: Path) -> None:
+    done = run(workflow, "--show-failed-logs", "--keep-going", failing="1")
+    assert done.returncode == 1
+    plain = subprocess.run(
+        ["snakemake", "--cores", "2", "--show-failed-logs"],
+        cwd=workflow,
+        capture_output=True,
+        text=True,
+        env=environment("1") | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    for text in (
+        "Error in rule train:",
+        "log: results/logs/train/grpo/seed1.log (check log file(s) for error details)",
+        "a traceback 1",
+        "At least one job did not complete successfully",
+    ):
+        assert text in done.stderr and text in plain.stderr
+    log = workflow / "results/logs/train/grpo/seed1.log"
+    assert f"train grpo seed 1 failed: {log}" in done.stderr
+    assert "2 of 3 jobs done, 1 failed" in done.stderr
+    assert "The page" not in done.stderr
+
+
+def test_a_mistake_in_the_workflow_is_shown(workflow: Path) -> None:
+    (workflow / "Snakefile").write_text("rule all:\n    input: 'absent.txt'\n")
+    done = run(workflow)
+    assert done.returncode == 1
+    assert "MissingInputException" in done.stderr and "absent.txt" in done.stderr
+
+
+def test_bars_on_a_terminal(workflow: Path) -> None:
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        RUN, cwd=workflow, stdout=follower, stderr=follower, env=environment()
+    ) as process:
+        os.close(follower)
+        shown = b""
+        while True:
+            try:
+                shown += os.read(leader, 4096)
+            except OSError:  # the other end is closed
+                break
+    os.close(leader)
+    assert process.returncode == 0
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown.decode())
+    assert re.search(r"train grpo seed 0 +\u2501+\S* +5/10  reward 0.25  reflects 0.50  0:0", text)
+    assert "\u2713 train grpo seed 1" in text and "start  " not in text
+    assert re.search(r"\d of 3 jobs done, 0:0", text)
+    assert text.rstrip().endswith("results/report/index.html")
+
+
+def test_running_jobs_are_told_from_time_to_time(tmp_path: Path) -> None:
+    view, told = JobsView(), []
+    log = tmp_path / "train.log"
+    log.write_text("train:  50%|###  | 5/10 [00:01<00:01, 4batch/s, student_reward=0.25]")
+    wildcards = {"point": "steps-1", "method": "grpo", "seed": 0}
+    job = {"jobid": 3, "rule_name": "train", "wildcards": wildcards, "log": ["train.log"]}
+    assert view.add(job, tmp_path) == "steps-1: train grpo seed 0"
+    reporter = Reporter(view, told.append, every=0.01)
+    reporter.start()
+    while not told:
+        assert reporter.is_alive()
+    reporter.stop()
+    assert re.sub(" +", " ", told[0]) == "steps-1: train grpo seed 0 5/10 reward 0.25 0:00"
+    view.fail(3)
+    assert view.failures() == [f"steps-1: train grpo seed 0 failed: {log}"]
+    view.add(job, tmp_path)  # Snakemake starts it again
+    assert view.failures() == []
+
+
+def test_what_is_added_to_the_arguments() -> None:
+    plugin = "--logger=thinktuning"
+    assert snakemake_arguments([]) == [plugin, "--cores=all"]
+    assert snakemake_arguments(["a.yaml", "-n", "--", "results/x"]) == [
+        *(plugin, "--cores=all", "--configfile=a.yaml", "-n", "--", "results/x")
+    ]
+    for limit in (["-c4"], ["--cores=4"], ["-j", "4"], ["--workflow-profile", "p"]):
+        assert snakemake_arguments(limit) == [plugin, *limit]
+    assert snakemake_arguments(["-c1", "--logger", "other"]) == ["-c1", "--logger", "other"]
+
+
+def test_without_tables_only_the_page_is_named(workflow: Path) -> None:
+    config = workflow / "results/tables/config.json"
+    for text in ("{", json.dumps({"points": {}})):
+        config.write_text(text)
+        (workflow / "results/report/index.html").unlink(missing_ok=True)
+        done = run(workflow, "--", "results/report/index.html")
+        assert done.returncode == 0 and "questions)" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("The page: file://")
