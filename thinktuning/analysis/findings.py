@@ -7,6 +7,7 @@ confidence. One that the correction does not confirm, or that has no interval, i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from thinktuning.analysis.cells import interval_text, p_value_text
@@ -59,7 +60,8 @@ def findings(
     for row in rows:
         by_scope.setdefault(row["task"], {})[row["method"]] = row
     headline = MEAN_OF_TASKS if MEAN_OF_TASKS in by_scope else next(iter(by_scope))
-    settled, unsettled = [], limits(job)
+    settled: list[Sentence] = []
+    unsettled: dict[str, list[Sentence]] = {headline: limits(job)}  # by scope, the headline first
     for method, baseline in pairs(job):
         verdicts = {
             scope: verdict(job, of_scope[method], baseline)
@@ -68,14 +70,12 @@ def findings(
         }
         if verdicts.get(headline) in (AHEAD, BEHIND):
             settled.append(difference(job, by_scope[headline], method, baseline, verdicts))
-        unsettled += [
-            open_difference(job, by_scope[scope], method, baseline)
-            for scope, found in verdicts.items()
-            if found == OPEN
-        ]
+        for scope in (scope for scope, found in verdicts.items() if found == OPEN):
+            sentence = open_difference(job, by_scope[scope], method, baseline)
+            unsettled.setdefault(scope, []).append(sentence)
     of_all = by_scope[headline]
     problems = marked(job, of_all, marks, surprises)
-    return Findings(settled, unsettled, problems, reflection(of_all))
+    return Findings(settled, [*chain(*unsettled.values())], problems, reflection(of_all))
 
 
 def pairs(job: CompareJob) -> list[tuple[str, str]]:
