@@ -44,3 +44,12 @@ def test_a_curve_averages_the_steps_of_a_batch() -> None:
     assert figures.curve(rows, "reward") == pytest.approx({1: 0.3})
     assert figures.curve(rows, "taught_share") == {1: 0.25, 2: 0.0}
     assert figures.curve(rows, "guidance_rate") == {}
+
+
+def test_held_out_questions_have_a_panel_if_they_are_asked() -> None:
+    rows = [{"rollout_batch": n, "reward": 0.5} for n in range(1, 5)]
+    asked = [row | {"eval_reward": 0.25} if row["rollout_batch"] % 2 == 0 else row for row in rows]
+    labels = {"a": "A", "b": "B"}
+    panel = "Reward on held-out questions"
+    assert panel in figures.learning_curves({"a": [asked, asked], "b": [rows, rows]}, labels)
+    assert panel not in figures.learning_curves({"a": [rows], "b": [rows]}, labels)

@@ -25,7 +25,7 @@ STAGES = {
     "report": ["config", "results", "output"],
     "sweep": ["config", "results", "tables", "plots", "output"],
 }
-COMMANDS = ["run", "watch", "validate", "plan", "doctor", "show", "intervene", "push"]
+COMMANDS = ["validate", "run", "plan", "doctor", "show", "watch", "intervene", "push"]
 COMMANDS += ["new", "schema", *STAGES]
 
 

@@ -46,6 +46,8 @@ CURVES = {
     "reflection_rate": "Share of student texts that reflect",
     "guidance_rate": "Share to teach, $\\gamma_t$",
     "taught_share": "Share of rollouts taught",
+    "eval_reward": "Reward on held-out questions",
+    "eval_reflection_rate": "Share of held-out answers that reflect",
 }
 
 

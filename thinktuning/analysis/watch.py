@@ -28,6 +28,7 @@ CURVES = {  # column of metrics.jsonl -> its name here
     "student_reward": "reward of the student",
     "reward": "reward after splicing",
     "reflection_rate": "reflects",
+    "eval_reward": "held-out reward",
     "guidance_rate": "share to teach",
     "completion_length": "tokens",
 }

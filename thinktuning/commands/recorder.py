@@ -61,7 +61,8 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             row |= logs
             row["completion_length"] = logs["completions/mean_length"]
             row["time_step"] = now - self.last
-            row["time_update"] = row["time_step"] - logs["time_rollout"]
+            besides = logs["time_rollout"] + logs.get("time_eval", 0.0)
+            row["time_update"] = row["time_step"] - besides
             row["no_signal"] = int(watchdog.without_signal(row) is not None)
             self.last = now
             self.row = finite(row)

@@ -24,6 +24,7 @@ from thinktuning.commands.checkpoints import (
     prepare_checkpoints,
     remove_checkpoints,
 )
+from thinktuning.commands.held_out import held_out
 from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
 from thinktuning.commands.settings import (
@@ -142,6 +143,8 @@ def train(
             set_seed(job.seed + processes.process_index // vllm.tensor_parallel_size)
         trainer.remove_callback(transformers.ProgressCallback)
         trainer.add_callback(checkpointer(job.training))
+        if job.training.held_out:
+            trainer.add_callback(held_out(job, trainer, grader, data))
         if processes.is_main_process:
             record = recorder(trainer, checkpoints, started, job.training.rollouts_per_step)
             trainer.add_callback(record)

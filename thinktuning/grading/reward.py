@@ -73,6 +73,9 @@ class WholeTextReward(BoxedReward):
         return text
 
 
+FUNCTIONS = {"last_box": BoxedReward, "whole_text": WholeTextReward}  # by `training.reward`
+
+
 def completion_text(completion: str | list[dict[str, str]]) -> str:
     """Return a completion's text, whether TRL passes it as a string or as a message."""
     return completion if isinstance(completion, str) else completion[-1]["content"]

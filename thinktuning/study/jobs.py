@@ -56,6 +56,11 @@ class TrainJob(Job):
     answer_kind: AnswerKind
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
 
+    def held_out(self) -> list[str]:
+        """Return the prepared questions that training asks besides, as files of the data."""
+        section = self.training.held_out
+        return [f"eval/{section.task}.jsonl"] if section else []
+
     def files(self) -> dict[str, Path]:
         """Return the files that the job names; without a teacher, not the teacher's."""
         unused = {} if self.algorithm.uses_teacher else self.teacher.files()

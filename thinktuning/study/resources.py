@@ -1,10 +1,13 @@
 """The study section `resources`: what the jobs of each stage may use."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
 from thinktuning.io.section import Section
+
+if TYPE_CHECKING:
+    from thinktuning.study.jobs import TrainJob
 
 
 class ResourcesConfig(Section):
@@ -58,3 +61,24 @@ class StagesConfig(Section):
     train: TrainResourcesConfig = TrainResourcesConfig()
     evaluate: ResourcesConfig = ResourcesConfig()
     compare: ResourcesConfig = ResourcesConfig(mem_mb=2000, runtime=30)
+
+
+def check_sharding(method: str, job: "TrainJob", train: TrainResourcesConfig) -> None:
+    """Refuse what a model that is split over processes cannot do.
+
+    Raises:
+        ValueError: names the method and the fix.
+    """
+    if not train.is_sharded:
+        return
+    if job.training.lora:
+        raise ValueError(
+            f"method {method} trains a LoRA adapter, and merging it needs the whole model on"
+            f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
+        )
+    if job.algorithm.scores_texts:
+        raise ValueError(
+            f"method {method} has algorithm {job.algorithm.type}, which scores texts of its"
+            " own, and their number differs between processes, but resources.train"
+            f".distributed is {train.distributed}; use ddp"
+        )

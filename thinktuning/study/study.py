@@ -29,6 +29,7 @@ from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
 from thinktuning.study.extra import refusal
+from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
     CompareJob,
     DataJob,
@@ -41,7 +42,7 @@ from thinktuning.study.jobs import (
 )
 from thinktuning.study.merging import merge
 from thinktuning.study.points import points_of
-from thinktuning.study.resources import StagesConfig
+from thinktuning.study.resources import StagesConfig, check_sharding
 from thinktuning.study.reward import check_reward
 from thinktuning.study.sweep import SweepConfig
 from thinktuning.study.training import TrainingConfig
@@ -96,16 +97,15 @@ class Study(Section):
                 " draw several; set their num_samples to 1"
             )
         train = self.resources.train
+        kinds = {task: spec.answer_kind for task, spec in self.tasks.items()}
         check_references(self.budgets(), self.methods, self.trained())
         for name in self.methods:
             job = self.train_job(name, self.seeds[0])
             if job.train:
                 check_reward(name, job, self.data)
-            if job.training.lora and job.train and train.is_sharded:
-                raise ValueError(
-                    f"method {name} trains a LoRA adapter, and merging it needs the whole model on"
-                    f" one GPU, but resources.train.distributed is {train.distributed}; use ddp"
-                )
+                given = (kinds, self.data.answer_kind, train.num_processes)
+                check_held_out(name, job.training.held_out, *given, job.training.rewards)
+                check_sharding(name, job, train)
             if job.train and job.training.beta and not job.algorithm.has_kl_term:
                 raise ValueError(
                     f"method {name} has training.beta = {job.training.beta:g}, but the loss of"
@@ -113,12 +113,6 @@ class Study(Section):
                 )
             if job.train and (reason := refusal(job.algorithm, job.training)):
                 raise ValueError(f"method {name}: {reason}")
-            if job.algorithm.scores_texts and job.train and train.is_sharded:
-                raise ValueError(
-                    f"method {name} has algorithm {job.algorithm.type}, which scores texts of its"
-                    " own, and their number differs between processes, but resources.train"
-                    f".distributed is {train.distributed}; use ddp"
-                )
         if self.sweep:
             self._points = points_of(self, self.sweep)
         return self

@@ -12,6 +12,7 @@ from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Sect
 from thinktuning.io.trackers import TrackedSection
 from thinktuning.study.budget import BudgetConfig
 from thinktuning.study.extra import CLIPPED, check_together, checked
+from thinktuning.study.held_out import HeldOutConfig
 from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
 from thinktuning.trainer.config import passes
 
@@ -124,6 +125,7 @@ class TrainingConfig(TrackedSection):
     save_steps: PositiveInt | None = None
     save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
+    held_out: Annotated[HeldOutConfig | None, Field(exclude_if=lambda value: value is None)] = None
     extra: Annotated[Options, AfterValidator(checked)] = Field(
         default_factory=dict, exclude_if=lambda value: not value
     )
@@ -230,9 +232,13 @@ class TrainingConfig(TrackedSection):
             "max_steps": "the last one would be used in part, and not recorded",
             "save_steps": "a run resumed in the middle of one would not repeat the original",
         }
+        values = {name: getattr(self, name) or 0 for name in reasons}
+        if self.held_out:
+            reasons["held_out.eval_steps"] = "metrics have a row for each, not for its parts"
+            values["held_out.eval_steps"] = self.held_out.eval_steps
         steps = self.optimizer_steps_per_rollout_batch
         for name, reason in reasons.items():
-            if (value := getattr(self, name) or 0) % steps:
+            if (value := values[name]) % steps:
                 raise ValueError(
                     f"{name} = {value} is not a multiple of the {steps} optimizer steps of a"
                     f" rollout batch: {reason}; take {value - value % steps + steps}"

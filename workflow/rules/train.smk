@@ -23,6 +23,9 @@ rule train:
         teacher_model,
         budget_runs,
         ancient(checked_exemplars),
+        lambda wildcards: of_data(
+            wildcards, *study_of(wildcards).train_job(wildcards.method, 0).held_out()
+        ),
         config=rules.resolve_train.output,
         model=lambda wildcards: made(wildcards, "models/base"),
         data=lambda wildcards: of_data(wildcards, "train.jsonl"),
