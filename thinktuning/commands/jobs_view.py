@@ -44,7 +44,7 @@ class JobsView:
         self.done = 0
         self.running: dict[int, Job] = {}
         self.failed: dict[int, Job] = {}
-        self.pages: list[Path] = []
+        self.made: list[tuple[str, Path]] = []  # rule and page
 
     def expect(self, stats: Mapping[str, int]) -> int:
         """Set and return how many jobs there will be, from Snakemake's number of each rule."""
@@ -74,7 +74,7 @@ class JobsView:
         if not (job := self.running.pop(jobid, None)):
             return None
         self.done += 1
-        self.pages = job.pages if job.rule == "sweep" else [*self.pages, *job.pages]
+        self.made += [(job.rule, page) for page in job.pages]
         bar, _ = job.line()
         took = duration(time.monotonic() - job.started)
         return "  ".join([f"{job.name:32}", took, *(shown(bar) if bar else [])])
@@ -83,6 +83,12 @@ class JobsView:
         """Note that a job has failed; it may start again."""
         if job := self.running.pop(jobid, None):
             self.failed[jobid] = job
+
+    @property
+    def pages(self) -> list[Path]:
+        """The pages that were made; if a sweep's is among them, that one instead of its points'."""
+        of_sweep = [page for rule, page in self.made if rule == "sweep"]
+        return of_sweep or [page for _, page in self.made]
 
     def lines(self) -> list[str]:
         """Return a line per running job."""

@@ -87,7 +87,7 @@ class LogHandler(LogHandlerBase):
         """Dispatch a record by its event."""
         event = getattr(record, "event", None)
         fields: dict[str, Any] = vars(record)
-        if self.common_settings.dryrun:
+        if self.common_settings.dryrun or self.common_settings.quiet:  # which hides some events
             self.as_usual(record)
         elif event == LogEvent.WORKFLOW_STARTED:
             self.directory = Path(fields.get("rundir") or self.directory)
