@@ -68,8 +68,7 @@ def model_card(run: FinishedRun, repo: str, license: str | None) -> "ModelCard":
     )
     values = vars(card.data)
     values.pop("licence", None)  # TRL's placeholder
-    card.data.license = license
-    card.data.datasets = hub_datasets(run) or None
+    values.update(license=license, datasets=hub_datasets(run) or None)
     parts = [base_text(run), warnings(run), results(run), settings(run), origin(run), limits(run)]
     card.text = with_parts(card.text, run, [part for part in parts if part])
     return card
