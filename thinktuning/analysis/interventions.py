@@ -14,8 +14,9 @@ import numpy as np
 from thinktuning.analysis import seeds
 from thinktuning.analysis.cells import interval_text
 from thinktuning.analysis.comparison import ComparisonRow
-from thinktuning.analysis.figures import STYLE, color, legend, to_svg, unique
+from thinktuning.analysis.figures import STYLE, legend, to_svg, unique
 from thinktuning.analysis.intervals import Estimate, share
+from thinktuning.analysis.looks import looks
 from thinktuning.analysis.tables import csv_text, table
 from thinktuning.evaluation.interventions import Sample
 from thinktuning.io.files import write_text_atomic
@@ -156,7 +157,7 @@ def draw(rows: Sequence[ComparisonRow], job: CompareJob) -> str:
 
     tasks, methods = unique(rows, "task"), unique(rows, "method")
     kinds = [kind for kind in LABELS if kind in unique(rows, "intervention")]
-    measures = ["correct", "follows"]
+    measures, drawn = ["correct", "follows"], looks(job.methods)
     with matplotlib.rc_context(STYLE):
         height = 0.6 + len(kinds) * (0.16 + 0.09 * len(methods))
         figure = Figure(figsize=(1.6 + 2.6 * len(tasks), height * len(measures)))
@@ -164,7 +165,7 @@ def draw(rows: Sequence[ComparisonRow], job: CompareJob) -> str:
         for row in rows:
             shift = (methods.index(row["method"]) - (len(methods) - 1) / 2) * 0.7 / len(methods)
             y = kinds.index(row["intervention"]) + shift
-            shade = color(list(job.methods).index(row["method"]))
+            shade = drawn[row["method"]].color
             for line, measure in zip(axes, measures, strict=True):
                 axis = line[tasks.index(row["task"])]
                 ends = [row[f"{measure}{end}"] for end in ("_ci_low", "_ci_high")]
@@ -181,6 +182,6 @@ def draw(rows: Sequence[ComparisonRow], job: CompareJob) -> str:
         axes[0, 0].set_ylim(len(kinds) - 0.5, -0.5)
         for axis in axes[-1]:
             axis.set_xlabel("share of answers, %")
-        entries = {list(job.methods).index(name): job.methods[name] for name in methods}
+        entries = [(drawn[name], job.methods[name]) for name in methods]
         legend(figure, entries, f"bars: {job.comparison.confidence:.0%} intervals")
         return to_svg(figure)
