@@ -50,8 +50,14 @@ class Item(NamedTuple):
     gold: str
     subset: str | None
     options: list[str] | None = None  # in the order of their letters
-    solution: str | None = None
-    columns: Mapping[str, str] = {}  # further ones, of a format of one's own
+
+
+class OwnItem(NamedTuple):
+    """A question that a function of the user's own read, its solution and its further columns."""
+
+    item: Item
+    solution: str | None
+    columns: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,13 +74,11 @@ class Format:
 
 
 def read(name: str, record: Record) -> Item:
-    """Read a record of a benchmark, or by a function of the user's own (`module:function`).
+    """Read a record of a benchmark.
 
     Raises:
-        ValueError: the record does not have the benchmark's format, or the function fails.
+        ValueError: the record does not have the benchmark's format.
     """
-    if functions.is_reference(name):
-        return read_own(name, record)
     form = FORMATS[name]
     field = next((field for field in form.question if field in record), form.question[0])
     question, gold = text(record, field).strip(), form.gold(record)
@@ -101,7 +105,7 @@ def check_format(name: str) -> str:
     return name
 
 
-def read_own(reference: str, record: Record) -> Item:
+def read_own(reference: str, record: Record) -> OwnItem:
     """Read a record by a function of the user's own.
 
     It returns a mapping with `question` and `answer`; `id`, `subset`, `solution` and `options`, a
@@ -133,7 +137,8 @@ def read_own(reference: str, record: Record) -> Item:
     if absent := {"question", "answer"} - texts.keys():
         raise ValueError(f"format {reference} returned no {' and no '.join(sorted(absent))}")
     row_id, subset, solution = (texts.get(key) for key in ("id", "subset", "solution"))
-    return Item(row_id, texts["question"], texts["answer"], subset, options, solution, columns)
+    item = Item(row_id, texts["question"], texts["answer"], subset, options)
+    return OwnItem(item, solution, columns)
 
 
 def lettered(question: str, options: Options, *, right_first: bool = False) -> tuple[str, str]:

@@ -131,8 +131,12 @@ def _row(
     record: Any, source: SimpleSource, kind: AnswerKind, number: str, label: str
 ) -> QuestionRow:
     """Turn one record into a row; a `ValueError` says why that is impossible."""
+    solution: str | None = None
+    columns: dict[str, str] = {}
     if isinstance(source, ReasoningGymConfig):
         item = formats.Item(None, record["question"], str(record["answer"]), None)
+    elif own := source.own_format:
+        item, solution, columns = formats.read_own(own, record)
     elif source.format:
         item = formats.read(source.format, record)
     else:
@@ -155,9 +159,9 @@ def _row(
         row["subset"] = item.subset
     if item.options:
         row["options"] = item.options
-    if solution := item.solution or worked_solution(record):
+    if solution := solution or worked_solution(record):
         row["solution"] = solution
-    return cast(QuestionRow, {**item.columns, **row})
+    return cast(QuestionRow, {**columns, **row})
 
 
 def worked_solution(record: Mapping[str, Any]) -> str | None:
