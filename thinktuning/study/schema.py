@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from thinktuning.io.project import project
 from thinktuning.study.comments import describe
-from thinktuning.study.reading import NAMED
+from thinktuning.study.reading import NAMED, OF_SWEEP
 from thinktuning.study.study import OVERRIDABLE, Study
 from thinktuning.study.sweep import OF_METHOD, SECTIONS
 
@@ -174,6 +174,11 @@ def _sweeping(definitions: dict[str, Schema]) -> None:
         for section in (axis, sweep):
             points = section["properties"]["points"]["patternProperties"]
             points.update({name: {"$ref": f"{DEFINITION}Settings"} for name in points})
+    sweep = definitions[_partial("SweepConfig")]["properties"]
+    for key in OF_SWEEP:  # null removes an entry, or all of them
+        entries = sweep[key]["patternProperties"]
+        entries.update({name: _any_of([each, {"type": "null"}]) for name, each in entries.items()})
+        sweep[key] = _any_of([sweep[key], {"type": "null"}])
 
 
 def _each(change: Callable[[Schema], Schema], schema: Schema) -> Schema:

@@ -11,6 +11,7 @@ from thinktuning.io import functions
 from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section
 from thinktuning.io.trackers import TrackedSection
 from thinktuning.study.budget import BudgetConfig
+from thinktuning.study.decisions import HONORED
 from thinktuning.study.extra import CLIPPED, check_together, checked
 from thinktuning.study.held_out import HeldOutConfig
 from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
@@ -127,7 +128,11 @@ class TrainingConfig(TrackedSection):
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
     held_out: Annotated[HeldOutConfig | None, Field(exclude_if=lambda value: value is None)] = None
     extra: Annotated[Options, AfterValidator(checked)] = Field(
-        default_factory=dict, exclude_if=lambda value: not value
+        default_factory=dict,
+        exclude_if=lambda value: not value,
+        json_schema_extra=lambda schema: schema.update(
+            properties={name: {} for name in sorted(HONORED)}, additionalProperties=False
+        ),
     )
 
     def files(self) -> dict[str, Path]:
