@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from answered_study import ONE_SEED, run_compare
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from thinktuning.analysis.findings import findings, sweep_findings
@@ -122,6 +122,7 @@ share = st.floats(-1, 1, allow_nan=False)
 
 
 @given(st.tuples(share, share, share), st.none() | st.floats(0, 1), st.booleans())
+@example((1.0, 1.0, 1.0), 0.05, True)  # and 1 - 0.95 is a little more than 0.05
 def test_nobody_is_ahead_beyond_the_interval(values, p_holm, has_interval):
     low, value, high = sorted(values)
     ends = (value, low, high) if has_interval else (value, None, None)

@@ -97,7 +97,7 @@ def verdict(job: CompareJob, row: Row, baseline: str) -> str | None:
     p = row.get(f"{key}_p_holm")
     if low is None or high is None or low <= 0 <= high:
         return OPEN
-    if p is not None and p >= 1 - job.comparison.confidence:
+    if p is not None and p >= round(1 - job.comparison.confidence, 9):
         return OPEN
     return AHEAD if value > 0 else BEHIND
 
