@@ -1,14 +1,27 @@
 """Numbers of the comparison as text, in percent: values, intervals, p-values, seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from thinktuning.analysis.comparison import ComparisonRow
 
 
-def difference_text(row: ComparisonRow, key: str) -> str:
-    """Format a difference and its interval in percentage points."""
-    low, high = row[f"{key}_ci_low"], row[f"{key}_ci_high"]
-    return interval_text(row[key], low, high, row[f"{key}_seed_values"], sign="+")
+def estimate_text(
+    row: Mapping[str, Any], key: str, prefix: str | None = None, sign: str = ""
+) -> str:
+    """Format a share or a difference of a row, with its interval or its seeds' values.
+
+    Args:
+        row: of comparison.csv or sweep.csv, also as it was read from there.
+        key: of the value.
+        prefix: of the columns with interval and seeds; None: `KEY_`.
+        sign: `+` for a difference.
+    """
+    prefix = f"{key}_" if prefix is None else prefix
+    seeds = row.get(f"{prefix}seed_values") or ()
+    if not isinstance(seeds, tuple):  # a cell of a CSV file
+        seeds = [float(value) for value in str(seeds).split()]
+    return interval_text(row[key], row[f"{prefix}ci_low"], row[f"{prefix}ci_high"], seeds, sign)
 
 
 def interval_text(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from thinktuning.analysis.cells import interval_text, p_value_text
+from thinktuning.analysis.cells import estimate_text, p_value_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.study.jobs import CompareJob, SweepJob
 
@@ -112,14 +112,13 @@ def difference(
     """Return the sentence on a settled difference, from the side that is ahead."""
     row, other = rows[method], rows[baseline]
     key, scope = f"diff_{baseline}", str(row["task"])
-    value, low, high = (row[f"{key}{end}"] for end in ("", "_ci_low", "_ci_high"))
     same, opposite = AHEAD, BEHIND
-    if value < 0:
-        value, low, high, row, other = -value, -high, -low, other, row
+    if row[key] < 0:
+        row, other = other, row
         same, opposite = BEHIND, AHEAD
     claim = (
         f"{row['label']} ({100 * row['mean']:.1f}%) is ahead of {other['label']}"
-        f" ({100 * other['mean']:.1f}%) by {points(value, low, high)}"
+        f" ({100 * other['mean']:.1f}%) by {lead(rows[method], key)}"
     )
     tasks = {name: found for name, found in verdicts.items() if name != scope}
     groups = {
@@ -135,8 +134,11 @@ def difference(
     return Sentence(claim, f"({where}, {size(job, rows[method], method, baseline)}){each}.")
 
 
-def points(value: float, low: float, high: float) -> str:
-    """Format a difference and its interval."""
+def lead(row: Row, key: str) -> str:
+    """Format a settled difference and its interval, from the side that is ahead."""
+    value, low, high = (row[f"{key}{end}"] for end in ("", "_ci_low", "_ci_high"))
+    if value < 0:
+        value, low, high = -value, -high, -low
     return f"{100 * value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
 
 
@@ -145,10 +147,9 @@ def open_difference(
 ) -> Sentence:
     """Return the sentence on a difference that is not settled, and why it is not."""
     row, key = rows[method], f"diff_{baseline}"
-    value, low, high = (row[f"{key}{end}"] for end in ("", "_ci_low", "_ci_high"))
+    low, high = (row[f"{key}_ci_{end}"] for end in ("low", "high"))
     claim = f"{row['label']} and {rows[baseline]['label']} on {row['task']}"
-    shown = interval_text(value, low, high, values_of(row, f"{key}_seed_values"), sign="+")
-    numbers = [f"the difference is {shown} points"]
+    numbers = [f"the difference is {estimate_text(row, key, sign='+')} points"]
     if low is None or high is None:
         numbers.append("its seeds allow no interval")
     elif (p := row.get(f"{key}_p_holm")) is not None:
@@ -162,19 +163,11 @@ def open_difference(
 
 def reflection(rows: Mapping[str, Row]) -> Sentence:
     """Return the sentence on the share of answers that reflect."""
-    shares = [f"{row['label']} {reflection_text(row)}" for row in rows.values()]
+    shares = [
+        f"{row['label']} {estimate_text(row, 'reflection_rate', 'reflection_')}"
+        for row in rows.values()
+    ]
     return Sentence("Answers that reflect", f"in percent: {'; '.join(shares)}.")
-
-
-def reflection_text(row: Row) -> str:
-    """Format a method's reflection rate."""
-    ends = (row["reflection_ci_low"], row["reflection_ci_high"])
-    return interval_text(row["reflection_rate"], *ends, values_of(row, "reflection_seed_values"))
-
-
-def values_of(row: Row, key: str) -> list[float]:
-    """Return the values of the training seeds in a cell."""
-    return [float(text) for text in str(row.get(key) or "").split()]
 
 
 def size(job: CompareJob, row: Row, *methods: str) -> str:
@@ -245,10 +238,7 @@ def sweep_findings(job: SweepJob, rows: Sequence[Row]) -> list[Sentence]:
             verdict_there = verdict(job.comparison, row, baseline)
             shown = row["point"]
             if verdict_there in (AHEAD, BEHIND):
-                value, low, high = (row[f"{key}{end}"] for end in ("", "_ci_low", "_ci_high"))
-                if verdict_there == BEHIND:
-                    value, low, high = -value, -high, -low
-                shown += f" by {points(value, low, high)}"
+                shown += f" by {lead(row, key)}"
             at.setdefault(verdict_there, []).append(shown)
         names = [job.labels[method], job.labels[baseline]]
         first, last = AHEAD, BEHIND

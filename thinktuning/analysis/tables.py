@@ -12,8 +12,7 @@ from typing import Any
 
 from thinktuning.analysis.cells import (
     detectable_text,
-    difference_text,
-    interval_text,
+    estimate_text,
     p_value_text,
     successes_text,
 )
@@ -151,13 +150,8 @@ def accuracy_table(rows: Sequence[ComparisonRow]) -> str:
         [
             row["label"],
             str(row["seeds"] or "-"),
-            interval_text(row["mean"], row["ci_low"], row["ci_high"], row["seed_values"]),
-            interval_text(
-                row["reflection_rate"],
-                row["reflection_ci_low"],
-                row["reflection_ci_high"],
-                row["reflection_seed_values"],
-            ),
+            estimate_text(row, "mean", ""),
+            estimate_text(row, "reflection_rate", "reflection_"),
             f"{row['mean_tokens']:.0f}",
             f"{100 * row['truncation_rate']:.1f}",
             f"{100 * row['no_answer_rate']:.1f}",
@@ -175,11 +169,11 @@ def difference_table(rows: Sequence[ComparisonRow], baseline: str, label: str) -
     body = [
         [
             row["label"],
-            difference_text(row, f"diff_{baseline}"),
+            estimate_text(row, f"diff_{baseline}", sign="+"),
             p_value_text(row[f"diff_{baseline}_p"]),
             p_value_text(row[f"diff_{baseline}_p_holm"]),
             detectable_text(row, baseline),
-            difference_text(row, f"reflection_diff_{baseline}"),
+            estimate_text(row, f"reflection_diff_{baseline}", sign="+"),
         ]
         for row in rows
     ]

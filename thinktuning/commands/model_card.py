@@ -5,7 +5,6 @@ results with their intervals, the settings, where everything came from, and what
 say.
 """
 
-import csv
 import json
 import re
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from thinktuning.algorithms.papers import paper_of
-from thinktuning.analysis.cells import difference_text, interval_text
+from thinktuning.analysis.cells import estimate_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
+from thinktuning.analysis.report.page import read_table
 from thinktuning.analysis.tables import table
 from thinktuning.commands.finished import FinishedRun
 from thinktuning.io.files import read_jsonl
@@ -153,10 +153,8 @@ def results(run: FinishedRun) -> str:
             name,
             str(row["n"]),
             str(row["k"] or "-"),
-            interval_text(row["mean"], row["ci_low"], row["ci_high"]),
-            interval_text(
-                row["reflection_rate"], row["reflection_ci_low"], row["reflection_ci_high"]
-            ),
+            estimate_text(row, "mean", ""),
+            estimate_text(row, "reflection_rate", "reflection_"),
             f"{row['mean_tokens']:.0f}",
         ]
         for name, row in rows
@@ -173,19 +171,21 @@ def study_table(run: FinishedRun, confidence: str) -> str:
     path = run.results / "tables/comparison.csv"
     if not path.is_file():
         return ""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [read_row(row) for row in csv.DictReader(file)]
+    rows = read_table(path, ())
     baselines = [b for b in run.study.comparison.baselines if f"diff_{b}" in rows[0]]
     labels = {row["method"]: row["label"] for row in rows}
     head = ["task", "method", "seeds", "accuracy, %"]
     head += [f"minus {labels.get(b, b)}, points" for b in baselines]
     body = [
         [
-            row["task"],
-            row["label"],
+            str(row["task"]),
+            str(row["label"]),
             f"{row['seeds']:.0f}" if row["seeds"] else "-",
-            interval_text(row["mean"], row["ci_low"], row["ci_high"], row["seed_values"]),
-            *(difference_text(row, f"diff_{b}") if row["method"] != b else "" for b in baselines),
+            estimate_text(row, "mean", ""),
+            *(
+                estimate_text(row, f"diff_{b}", sign="+") if row["method"] != b else ""
+                for b in baselines
+            ),
         ]
         for row in rows
     ]
@@ -193,19 +193,6 @@ def study_table(run: FinishedRun, confidence: str) -> str:
         f"All methods of the study `{run.study.study}`, means over training seeds with {confidence}"
         f" intervals over seeds and questions:\n\n{table(head, body)}"
     )
-
-
-def read_row(row: dict[str, str]) -> dict[str, Any]:
-    """Return a row of comparison.csv with its numbers; of an empty cell None."""
-    found: dict[str, Any] = {}
-    for key, text in row.items():
-        if key in ("method", "label", "task"):
-            found[key] = text
-        elif key.endswith("seed_values"):
-            found[key] = tuple(map(float, text.split()))
-        else:
-            found[key] = float(text) if text else None
-    return found
 
 
 def settings(run: FinishedRun) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thinktuning.analysis.cells import interval_text, p_value_text
+from thinktuning.analysis.cells import estimate_text, p_value_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.methods import described
 from thinktuning.analysis.results import evaluations, read_json, runs
@@ -40,29 +40,22 @@ def accuracy_table(job: CompareJob, rows: Sequence[CsvRow], scope: str) -> Table
     found = [row for row in rows if row["task"] == scope]
     body = []
     for row in found:
-        line = [row["label"], estimate(row, "mean", "")]
+        line = [row["label"], estimate_text(row, "mean", "")]
         for name in baselines:
             absent = row[f"diff_{name}"] is None
             line += (
                 ["", ""]
                 if absent
                 else [
-                    estimate(row, f"diff_{name}", f"diff_{name}_", sign="+"),
+                    estimate_text(row, f"diff_{name}", sign="+"),
                     p_value_text(row[f"diff_{name}_p"]),
                 ]
             )
-        line.append(estimate(row, "reflection_rate", "reflection_"))
+        line.append(estimate_text(row, "reflection_rate", "reflection_"))
         unanswered = [percent(row.get(f"{name}_rate")) for name in ("truncation", "no_answer")]
         body.append([*line, f"{row['mean_tokens']:.0f}", *unanswered])
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(f"{title} ({found[0]['n']:.0f} questions)", head, body)
-
-
-def estimate(row: CsvRow, key: str, prefix: str, sign: str = "") -> str:
-    """Return a share with its interval or, if it has none, with its seeds' values."""
-    seeds = str(row.get(f"{prefix}seed_values") or "").split()
-    ends = (row[f"{prefix}ci_low"], row[f"{prefix}ci_high"])
-    return interval_text(row[key], *ends, [float(value) for value in seeds], sign)
 
 
 def behaviors_table(rows: Sequence[CsvRow]) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from thinktuning.analysis.cells import interval_text
+from thinktuning.analysis.cells import estimate_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.findings import sweep_findings
 from thinktuning.analysis.looks import looks
@@ -81,7 +81,7 @@ def points_table(job: SweepJob, rows: Rows) -> Table:
         [
             point,
             *("" if value is None else str(value) for value in values.values()),
-            *(estimate(first[point], name, sign="+" * (name == "gap")) for name in measured),
+            *(estimate_text(first[point], name, sign="+" * (name == "gap")) for name in measured),
         ]
         for point, values in job.points.items()
     ]
@@ -99,12 +99,12 @@ def methods_table(job: SweepJob, rows: Rows, scope: str) -> Table:
     head += ["reflects, %", "tokens"]
     body = []
     for row in (row for row in rows if row["task"] == scope):
-        line = [row["point"], row["label"], estimate(row, "mean", "")]
+        line = [row["point"], row["label"], estimate_text(row, "mean", "")]
         line += [
-            "" if row[f"diff_{name}"] is None else estimate(row, f"diff_{name}", sign="+")
+            "" if row[f"diff_{name}"] is None else estimate_text(row, f"diff_{name}", sign="+")
             for name in baselines
         ]
-        line += [estimate(row, "reflection_rate", "reflection_"), f"{row['mean_tokens']:.0f}"]
+        line += [estimate_text(row, "reflection_rate", "reflection_"), f"{row['mean_tokens']:.0f}"]
         body.append(line)
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(title, head, body, num_names=2)
@@ -118,12 +118,5 @@ def fits_table(job: SweepJob, lines: Rows) -> Table:
     for row in (row for row in lines if row["slope"] is not None):
         slope, low, high = (unit * row[f"slope{end}"] for end in ("", "_ci_low", "_ci_high"))
         names = [row["task"], row["label"], f"{slope:.3g} [{low:.3g}, {high:.3g}]"]
-        body.append([*names, estimate(row, "intercept"), f"{100 * row['scatter']:.1f}"])
+        body.append([*names, estimate_text(row, "intercept"), f"{100 * row['scatter']:.1f}"])
     return Table("Fitted lines", head, body, num_names=2)
-
-
-def estimate(row: dict[str, Any], key: str, prefix: str | None = None, sign: str = "") -> str:
-    """Return a share with its interval or, if it has none, with its seeds' values."""
-    prefix = f"{key}_" if prefix is None else prefix
-    seeds = row.get(f"{prefix}seed_values") or ()
-    return interval_text(row[key], row[f"{prefix}ci_low"], row[f"{prefix}ci_high"], seeds, sign)
