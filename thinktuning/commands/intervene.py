@@ -20,7 +20,15 @@ from thinktuning.commands.asking import checked_prompts, sampling
 from thinktuning.commands.inputs import fingerprint
 from thinktuning.data.questions import read_questions
 from thinktuning.evaluation.config import CPU_BATCH
-from thinktuning.evaluation.interventions import KINDS, Beginning, Kind, Sample, beginning, usable
+from thinktuning.evaluation.interventions import (
+    KINDS,
+    Beginning,
+    Kind,
+    Sample,
+    beginning,
+    reflecting,
+    usable,
+)
 from thinktuning.evaluation.lm import Answer, batches, progress, recording_model
 from thinktuning.grading.answers import extract_boxed
 from thinktuning.grading.behaviors import detect
@@ -172,11 +180,12 @@ def answered(
             strict=True,
         )
     )
+    donors = reflecting(samples)
     cases = [
         Case(kind, sample, given)
         for kind in settings.kinds
         for sample in samples
-        if (given := beginning(kind, sample, samples, settings.doubt, settings.agree))
+        if (given := beginning(kind, sample, samples, settings.doubt, settings.agree, donors))
     ]
     said = gone_on(job, cases, prompts, lm)
     texts = [case.given.text + answer.text for case, answer in zip(cases, said, strict=True)]

@@ -73,7 +73,12 @@ def with_answer(first: str, answer: str) -> str:
 
 
 def beginning(
-    kind: Kind, sample: Sample, samples: Sequence[Sample], doubt: str, agree: str
+    kind: Kind,
+    sample: Sample,
+    samples: Sequence[Sample],
+    doubt: str,
+    agree: str,
+    donors: Sequence[Sample] | None = None,
 ) -> Beginning | None:
     """Return what an answer begins with under an intervention; None if there is nothing to use.
 
@@ -84,6 +89,7 @@ def beginning(
             reflection are found.
         doubt: the words that begin a reflection, after an empty line.
         agree: the same.
+        donors: `reflecting(samples)`, where it is known already.
     """
     found = parts(sample["text"])
     if found is None:
@@ -98,7 +104,7 @@ def beginning(
     if kind == "wrong_first":
         wrong = wrong_answer(sample, samples)
         return None if wrong is None else Beginning(with_answer(first, wrong), wrong)
-    donor = another_reflection(sample, samples)
+    donor = another_reflection(sample, reflecting(samples) if donors is None else donors)
     if donor is None:
         return None
     return Beginning(first + parts_of(donor).reflection, str(donor["answer"]))
@@ -119,17 +125,19 @@ def wrong_answer(sample: Sample, samples: Sequence[Sample]) -> str | None:
     return _drawn(wrong or others, sample)
 
 
-def another_reflection(sample: Sample, samples: Sequence[Sample]) -> Sample | None:
-    """Return an answer to another question that reflects and ends in another answer.
+def reflecting(samples: Sequence[Sample]) -> list[Sample]:
+    """Return the answers that reflect and then state a result.
 
-    None if fewer than a tenth of all answers reflect: these few are not like the others.
+    None of them if they are fewer than a tenth of all: these few are not like the others.
     """
-    complete = [other for other in samples if is_complete(other)]
-    if 10 * len(complete) < len(samples):
-        return None
+    complete = [sample for sample in samples if is_complete(sample)]
+    return complete if 10 * len(complete) >= len(samples) else []
+
+
+def another_reflection(sample: Sample, donors: Sequence[Sample]) -> Sample | None:
+    """Return one of the answers that is to another question and ends in another answer."""
     own = {sample["gold"], sample["answer"], sample["first_answer"]}
-    donors = [o for o in complete if o["id"] != sample["id"] and o["answer"] not in own]
-    return _drawn(donors, sample)
+    return _drawn([d for d in donors if d["id"] != sample["id"] and d["answer"] not in own], sample)
 
 
 def is_complete(sample: Sample) -> bool:
