@@ -163,15 +163,17 @@ def deepspeed(study: Study | None) -> Iterator[Finding]:
 
 def trackers(study: Study | None) -> Iterator[Finding]:
     """Check that the trackers of `report_to` are installed."""
-    for point in study.points().values() if study else ():
-        for section in tracked(point).values():
-            absent = missing(section.trackers)
-            for name in section.trackers:
-                if name in absent:
-                    found = "not installed, and the study reports to it"
-                    yield Finding(name, "problem", found, absent[name])
-                else:
-                    yield Finding(name, "ok", "installed")
+    points = study.points().values() if study else []
+    sections = [section for point in points for section in tracked(point).values()]
+    names = list(dict.fromkeys(name for section in sections for name in section.trackers))
+    absent = missing(names)
+    for name in names:
+        if name in absent:
+            yield Finding(
+                name, "problem", "not installed, and the study reports to it", absent[name]
+            )
+        else:
+            yield Finding(name, "ok", "installed")
 
 
 def on_cpu(study: Study, asked: int) -> Iterator[Finding]:
