@@ -1,12 +1,12 @@
 """Each method of a study in one line: its algorithm, and in what it differs from another method."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.analysis.results import evaluations, runs
+from thinktuning.io.section import flattened
 from thinktuning.study.jobs import CompareJob
 
 Settings = dict[str, Any]  # key path -> value
@@ -52,17 +52,6 @@ def read_settings(job: CompareJob, results: Path, method: str) -> Settings | Non
             return None  # results of an earlier version, or copied without it
         return flattened({name: config[name] for name in SECTIONS if name in config})
     return None
-
-
-def flattened(values: Mapping[str, Any], prefix: str = "") -> Settings:
-    """Return nested settings by key path: `{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    found: Settings = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flattened(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def differences(settings: Settings, others: Settings) -> str:

@@ -91,10 +91,7 @@ def read_run(directory: Path) -> FinishedRun:
     figures = run_figures(read_metrics(directory / "metrics.jsonl", NEEDED))
     tasks, mean = _evaluated(results, study, made)
     models = study.place(results, "models/base").parent
-    names = (
-        models / "raw.json",
-        models / "base.json",
-    )  # with a warm-up, `raw` is what it began with
+    names = (models / "raw.json", models / "base.json")  # a warm-up began with `raw`
     base = next((path for path in names if path.is_file()), None)
     data = study.place(results, "data") / "config.json"
     return FinishedRun(

@@ -13,16 +13,8 @@ if TYPE_CHECKING:
 
 def trainer_settings(job: TrainJob) -> dict[str, Any]:
     """Return the arguments of `ThinkTuningConfig` that the study sets."""
-    not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm"}
-    not_in_trl |= {
-        "save_steps",
-        "save_minutes",
-        "budget",
-        "curriculum",
-        "extra",
-        "report_to",
-        "held_out",
-    }
+    not_in_trl = {"max_prompt_length", "rollouts_per_step", "reward", "lora", "vllm", "budget"}
+    not_in_trl |= {"save_steps", "save_minutes", "curriculum", "extra", "report_to", "held_out"}
     settings = job.training.model_dump(exclude=not_in_trl)
     if vllm := job.training.vllm:
         chosen = vllm.model_dump(exclude_defaults=True, exclude={"max_logp_difference"})

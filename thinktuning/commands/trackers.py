@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import write_text_atomic
+from thinktuning.io.files import read_jsonl, write_text_atomic
+from thinktuning.io.section import flattened
 from thinktuning.io.trackers import TrackedSection
 
 Row = Mapping[str, Any]
@@ -51,11 +52,18 @@ class Tracker(Protocol):
         """Close the record."""
 
 
-class TensorBoard:
+class Named:
+    """What every tracker here is given: the section's names, the resolved job, a directory."""
+
+    def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
+        self.names, self.config, self.directory = names, config, directory
+
+
+class TensorBoard(Named):
     """Event files; a resumed run adds one, and tells TensorBoard from which step on it holds."""
 
     def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
-        self.config, self.directory = config, directory
+        super().__init__(names, config, directory)
         if shared := os.environ.get("TENSORBOARD_LOGGING_DIR"):
             self.directory = Path(shared) / str(names.project) / str(names.run_name)
 
@@ -82,11 +90,8 @@ class TensorBoard:
         self.writer.close()
 
 
-class Trackio:
+class Trackio(Named):
     """A local SQLite database, which `TRACKIO_DIR=RUN/trackio trackio show` opens."""
-
-    def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
-        self.names, self.config, self.directory = names, config, directory
 
     def start(self, resumed: int) -> int:
         """Open the run, by its name if it is resumed; see `Tracker`."""
@@ -119,11 +124,8 @@ class Trackio:
         self.trackio.finish()
 
 
-class WandB:
+class WandB(Named):
     """Weights & Biases, offline unless WANDB_MODE says otherwise; `wandb sync` sends it later."""
-
-    def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
-        self.names, self.config, self.directory = names, config, directory
 
     def start(self, resumed: int) -> int:
         """Open the run, by its ID if it is resumed; see `Tracker`."""
@@ -154,11 +156,8 @@ class WandB:
         self.run.finish()
 
 
-class MLflow:
+class MLflow(Named):
     """MLflow, in a local SQLite database unless MLFLOW_TRACKING_URI says otherwise."""
-
-    def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
-        self.names, self.config, self.directory = names, config, directory
 
     def start(self, resumed: int) -> int:
         """Open the run, by its ID if it is resumed; see `Tracker`."""
@@ -175,7 +174,7 @@ class MLflow:
             return str(run.info.run_id)
 
         self.id = run_id(self.directory, resumed, new)
-        named = [(clean(name), str(value)[:500]) for name, value in flat(self.config).items()]
+        named = [(clean(name), str(value)[:500]) for name, value in flattened(self.config).items()]
         for start in range(0, len(named), 100):  # as many as it takes at once
             some = named[start : start + 100]
             self.client.log_batch(self.id, params=[mlflow.entities.Param(*each) for each in some])
@@ -216,18 +215,17 @@ def clean(name: str) -> str:
     return re.sub(r"[^\w\-. :/]", "_", name)
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings as one, with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        found |= (
-            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-        )
-    return found
+def numbers(row: Row) -> dict[str, float]:
+    """Return the numbers of a row."""
+    return {name: float(value) for name, value in row.items() if isinstance(value, int | float)}
 
 
 def tracking(
-    names: TrackedSection, config: Config, directory: Path, row: Callable[[], Row] | None = None
+    names: TrackedSection,
+    config: Config,
+    directory: Path,
+    row: Callable[[], Row] | None = None,
+    metrics: Path | None = None,
 ) -> Any:
     """Return the callback that sends rows to a section's trackers.
 
@@ -237,6 +235,8 @@ def tracking(
         directory: the run's; each tracker has a directory in it.
         row: returns the row that the callback before this one has just written; None: what TRL
             logs is the row.
+        metrics: the rows so far, a metrics.jsonl: of a run that was killed, a tracker that writes
+            in the background may lack some, which are recorded when it resumes.
 
     Raises:
         StudyError: a tracker cannot be set up.
@@ -257,6 +257,11 @@ def tracking(
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             self.recorded = [each.start(state.global_step) for each in own]
+            written = list(read_jsonl(metrics)) if metrics and metrics.is_file() else []
+            for each, last in zip(own, self.recorded, strict=True):
+                for old in written:
+                    if last < old["step"] <= state.global_step:
+                        each.log(numbers(old), old["step"])
             for each in stock:
                 each.on_init_end(args, state, control)
                 each.on_train_begin(args, state, control, **more)
@@ -265,11 +270,7 @@ def tracking(
             logs = more.pop("logs")
             if "loss" not in logs:  # the final summary
                 return
-            found = {
-                name: float(value)
-                for name, value in (row() if row else logs).items()
-                if isinstance(value, int | float)
-            }
+            found = numbers(row() if row else logs)
             for each, last in zip(own, self.recorded, strict=True):
                 if state.global_step > last:
                     each.log(found, state.global_step)

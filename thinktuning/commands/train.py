@@ -134,9 +134,8 @@ def train(
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         with naming_extra(job):
             trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
-            trainer.get_optimizer_cls_and_kwargs(
-                trainer.args, trainer.model
-            )  # or its package lacks
+            # now, and not after the first rollouts, if the optimizer's package is missing
+            trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
         check_tokens(trainer, prompts[:8], job.chat_template_kwargs)
         keep_loss_in_float32(trainer)
         if vllm := job.training.vllm:  # its engine samples here, and has reset the seed
@@ -150,7 +149,10 @@ def train(
             trainer.add_callback(record)
             if job.training.trackers:
                 config = untracked(job).model_dump()
-                trainer.add_callback(tracking(job.training, config, output, lambda: record.row))
+                so_far = checkpoints / "metrics.jsonl"
+                trainer.add_callback(
+                    tracking(job.training, config, output, lambda: record.row, so_far)
+                )
         try:
             trainer.train(resume_from_checkpoint=resume_from[0])
         except RuntimeError as error:

@@ -140,14 +140,13 @@ def reward_functions(
     Raises:
         StudyError: a function cannot be imported, or needs a column that no question has.
     """
-    from thinktuning.grading.reward import BoxedReward, WholeTextReward
+    from thinktuning.grading.reward import FUNCTIONS
 
-    built_in = dict(zip(BUILT_IN, (BoxedReward, WholeTextReward), strict=True))
     found: list[Any] = []
     short = [reward.rpartition(":")[2] for reward in rewards]
     for reward, name in zip(rewards, short, strict=True):
-        if reward in BUILT_IN:
-            found.append(built_in[reward](grader, kind, eos_ids))
+        if reward in FUNCTIONS:
+            found.append(FUNCTIONS[reward](grader, kind, eos_ids))
             continue
         name = name if short.count(name) == 1 else reward.replace(":", ".")
         found.append(OwnReward(reward, name, alone=len(rewards) == 1))
