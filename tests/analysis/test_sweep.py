@@ -163,6 +163,28 @@ def test_without_numbers_to_draw_against_there_is_no_line(tmp_path):
     assert "No axis of this sweep has numbers" in (tmp_path / "plots/sweep.svg").read_text()
 
 
+def test_on_a_logarithmic_scale_points_are_joined(tmp_path):
+    write(tmp_path)
+    put_together(tmp_path, JOB.model_copy(update={"x": "steps", "xscale": "log"}))
+    assert (tmp_path / "tables/sweep_fit.csv").read_text() == "task\n"
+    text = (tmp_path / "plots/sweep.svg").read_text()
+    assert "bars: 95% intervals" in text and "band" not in text
+    assert "Fitted lines" not in (tmp_path / "report/index.html").read_text(encoding="utf-8")
+    zero = JOB.model_copy(update={"x": "measured.student", "xscale": "log"})
+    with pytest.raises(StudyError, match=r"measured.student is 0 at point steps-1; remove it"):
+        put_together(tmp_path, zero)
+
+
+def test_a_row_for_each_method_has_a_marker_for_each_point(tmp_path):
+    write(tmp_path)
+    methods = ["asked", "method"]
+    put_together(tmp_path, JOB.model_copy(update={"x": "point", "methods": methods}))
+    assert (tmp_path / "tables/sweep_fit.csv").read_text() == "task\n"
+    text = (tmp_path / "plots/sweep.svg").read_text()
+    assert all(f">{name}<" in text for name in ("asked", "a|b", *JOB.points))
+    assert "gain over zero-shot, points" in text
+
+
 def answers(correct_S_N_K) -> Answers:
     """Return answers to the given verdicts."""
     correct = np.array(correct_S_N_K, dtype=float)

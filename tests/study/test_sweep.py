@@ -184,7 +184,19 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
             {"axes": {"steps": {"key": "model.max_steps", "values": [1, 1]}}},
             "sweep: several points are called steps-1; list each value once, or name the values",
         ),
-        ({"axes": {"gap": STEPS}}, "sweep: axes.gap: figure.x: gap is a base's; rename the axis"),
+        ({"axes": {"gap": STEPS}}, "sweep: axes.gap: figure.x: gap is no axis; rename this one"),
+        ({"axes": {"point": STEPS}}, "sweep: axes.point: figure.x: point is no axis; rename"),
+        (
+            {"axes": {"a": STEPS}, "figure": {"xscale": "log"}},
+            "sweep.figure.xscale is log, but x is None: name an axis or measured.NAME as x, or",
+        ),
+        (
+            {
+                "axes": {"beta": {"key": "training.beta", "values": [0.0, 0.1]}},
+                "figure": {"x": "beta", "xscale": "log"},
+            },
+            "sweep.figure.xscale is log, but beta is 0.0 at a point; remove it",
+        ),
         (
             {"axes": {"a": STEPS, "b": STEPS}},
             "sweep: axes a and b both set model.max_steps; merge them into one axis with points",
@@ -276,6 +288,7 @@ def test_the_job_of_a_sweep_has_its_defaults():
     assert job.at("steps-500").elsewhere == {"data": "../steps-250/data"}
     assert job.at("steps-250").study == "default/steps-250"
     assert type(job).model_validate_json(job.model_dump_json()) == job
+    assert "xscale" not in job.model_dump()  # which a study of before does not have
     methods = {name: DEFAULT["methods"][name] for name in ("zero_shot", "grpo")}
     study = swept({"axes": {"steps": STEPS}}, methods=methods)
     job = sweep_job(study, {})

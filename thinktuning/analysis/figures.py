@@ -266,7 +266,10 @@ def legend(figure: "Figure", entries: Sequence[tuple[Look, str]], note: str) -> 
     """Draw a legend of methods below the panels, with a note on line and band as its title."""
     from matplotlib.lines import Line2D
 
-    handles = [Line2D([], [], color=look.color, linestyle=look.line) for look, _ in entries]
+    handles = [
+        Line2D([], [], color=look.color, linestyle=look.line, marker=look.marker)
+        for look, _ in entries
+    ]
     labels = [label for _, label in entries]
     longest = 0.5 + 0.08 * max(map(len, labels))  # inches, roughly
     columns = max(1, min(4, len(entries), int(figure.get_figwidth() / longest)))

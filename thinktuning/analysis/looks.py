@@ -51,10 +51,11 @@ COLORS = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a method is drawn; `line` is a line style of matplotlib."""
+    """How a method is drawn; `line` and `marker` are matplotlib's styles."""
 
     color: str
     line: Any
+    marker: str = ""
 
 
 def color(method: str | int) -> str:

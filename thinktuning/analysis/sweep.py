@@ -30,7 +30,7 @@ from thinktuning.analysis.line import Line, Points, fit_line
 from thinktuning.analysis.variance import Scores, mean_of_tasks
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import SweepJob
-from thinktuning.study.sweep import OF_BASE, is_number
+from thinktuning.study.sweep import BY_POINT, OF_BASE, is_number
 
 AnswersOf = Mapping[tuple[str, str], Answers]  # (method, task)
 Row = dict[str, Any]
@@ -159,6 +159,8 @@ def abscissa(
         signs = {"asked": {job.gap.asked: 1}, "plain": {job.gap.plain: 1}}.get(job.x)
         signs = signs or {job.gap.asked: 1, job.gap.plain: -1}
         return quantity(job, job.x, answers, tasks), signs
+    if job.x == BY_POINT:
+        return Estimate(float(list(job.points).index(point)), None, None, 0.0, 0), {}
     name = job.x.removeprefix("measured.")
     values = measured if job.x != name else job.points[point]
     if not is_number(values.get(name)):
@@ -166,7 +168,12 @@ def abscissa(
             f"sweep.figure.x is {job.x}, which point {point} has no number for; it has"
             f" {sorted(values)}"
         )
-    return Estimate(float(values[name]), None, None, 0.0, 0), {}
+    value = float(values[name])
+    if job.xscale == "log" and value <= 0:
+        raise StudyError(
+            f"sweep.figure.xscale is log, but {job.x} is {value:g} at point {point}; remove it"
+        )
+    return Estimate(value, None, None, 0.0, 0), {}
 
 
 def signed(answers: AnswersOf, tasks: Sequence[str], signs: Mapping[str, int]) -> list[Scores]:
@@ -189,8 +196,10 @@ def covariance(x: Sequence[Scores], y: Sequence[Scores]) -> float:
     return (together - apart) / 4
 
 
-def fits(found: Sequence[Place]) -> dict[tuple[str, str], Line | None]:
-    """Return (task, method) -> the line through its points."""
+def fits(job: SweepJob, found: Sequence[Place]) -> dict[tuple[str, str], Line | None]:
+    """Return (task, method) -> the line through its points, if the figure has lines."""
+    if not job.has_lines:
+        return {}
     groups: dict[tuple[str, str], list[Place]] = {}
     for place in found:
         groups.setdefault((place.task, place.method), []).append(place)

@@ -11,12 +11,13 @@ from thinktuning.analysis.line import Array, Line
 from thinktuning.analysis.looks import Look, color, looks
 from thinktuning.analysis.sweep import Fits, Place
 from thinktuning.study.jobs import SweepJob
-from thinktuning.study.sweep import OF_BASE
+from thinktuning.study.sweep import BY_POINT, OF_BASE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PERCENT = 100
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # of points, where each is a marker in a row
 
 
 def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
@@ -24,7 +25,8 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
 
     A point has its interval in both directions, small dots are training seeds, and a line has its
     confidence band. Where `x` is the gap and the baseline the method that it is measured from, a
-    dotted line shows a gain as large as the gap.
+    dotted line shows a gain as large as the gap. Where `x` is `point`, a panel has a row for each
+    method, with a marker for each point.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -35,28 +37,70 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
     tasks = [tasks[-1], *tasks[:-1]] if len(tasks) > 1 else tasks
     columns = min(2, len(tasks))
     rows = -(-len(tasks) // columns)
+    by_point = job.x == BY_POINT
+    height = 0.3 * len(job.methods) + 0.8 if by_point else 3.1
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows))
-        axes = figure.subplots(rows, columns, squeeze=False)
+        figure = Figure(figsize=(3.6 * columns + 0.4, height * rows))
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=by_point)
         for axis in axes.flat[len(tasks) :]:
             axis.set_visible(False)
         for axis, task in zip(axes.flat, tasks, strict=False):
-            draw_task(axis, job, [place for place in places if place.task == task], lines)
+            of_task = [place for place in places if place.task == task]
+            if by_point:
+                draw_rows(axis, job, of_task)
+            else:
+                draw_task(axis, job, of_task, lines)
             axis.set_title(task)
             axis.set_xlabel(x_label(job))
+        if by_point:
+            note = f"bars: {job.confidence:.0%} intervals; small ticks: training seeds"
+            legend(figure, point_entries(job), note)
+            return to_svg(figure)
         for axis in axes[:, 0]:
-            axis.set_ylabel(f"gain over {job.labels[job.baseline]}, points")
+            axis.set_ylabel(gain_label(job))
         drawn = looks(job.labels)
         entries = [(drawn[name], job.labels[name]) for name in job.methods]
-        note = f"bars, band: {job.confidence:.0%} intervals; small dots: training seeds"
+        bars = "bars, band" if job.has_lines else "bars"
+        note = f"{bars}: {job.confidence:.0%} intervals; small dots: training seeds"
         legend(figure, entries, f"{note}; dotted: gain = gap" if shows_gap(job) else note)
         return to_svg(figure)
+
+
+def gain_label(job: SweepJob) -> str:
+    """Return what is drawn of each method, with its unit."""
+    return f"gain over {job.labels[job.baseline]}, points"
+
+
+def point_entries(job: SweepJob) -> list[tuple[Look, str]]:
+    """Return the legend's entries of points: a marker and a name."""
+    return [
+        (Look("#555555", "none", MARKERS[i % len(MARKERS)]), point)
+        for i, point in enumerate(job.points)
+    ]
+
+
+def draw_rows(axis: "Axes", job: SweepJob, places: Sequence[Place]) -> None:
+    """Draw a panel with a row for each method, and in it its gain at each point."""
+    axis.axvline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
+    for place in places:
+        i = int(place.x.mean)
+        row = job.methods.index(place.method) + 0.6 * ((i + 0.5) / len(job.points) - 0.5)
+        shade = color(place.method)
+        axis.plot(ends(place.gain, PERCENT), [row, row], "-", color=shade, linewidth=1.2)
+        seeds = [PERCENT * seed for seed in place.seeds]
+        axis.plot(seeds, [row] * len(seeds), "|", color=shade, markersize=4, alpha=0.6)
+        mark = MARKERS[i % len(MARKERS)]
+        axis.plot([PERCENT * place.gain.mean], [row], mark, color=shade, markersize=5)
+    axis.set_yticks(range(len(job.methods)), [job.labels[name] for name in job.methods])
+    axis.set_ylim(len(job.methods) - 0.5, -0.5)
 
 
 def x_label(job: SweepJob) -> str:
     """Return what the horizontal axis shows, with its unit."""
     assert job.x
     labels = job.labels
+    if job.x == BY_POINT:
+        return gain_label(job)
     if job.x not in OF_BASE:
         return job.x.removeprefix("measured.")
     assert job.gap
@@ -77,14 +121,33 @@ def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits)
     axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
     for place in places:
         draw_place(axis, place, unit, color(place.method))
+    if job.xscale == "log":
+        draw_joined(axis, job, places, unit)
+        return
     limits = axis.get_ylim()
     at = np.linspace(min(p.x.mean for p in places), max(p.x.mean for p in places), 60)
     for name in job.methods:
-        if line := lines[places[0].task, name]:
+        if line := lines.get((places[0].task, name)):
             draw_line(axis, job, line, at, unit, drawn[name])
     if shows_gap(job):
         axis.plot(unit * at, PERCENT * at, ":", color="#555555", linewidth=0.9, zorder=1)
     axis.set_ylim(limits)
+
+
+def draw_joined(axis: "Axes", job: SweepJob, places: Sequence[Place], unit: float) -> None:
+    """Join each method's points, on a logarithmic scale."""
+    drawn = looks(job.labels)
+    for name in job.methods:
+        mine = sorted((p.x.mean, p.gain.mean) for p in places if p.method == name)
+        x, y = zip(*mine, strict=True)
+        axis.plot(
+            unit * np.array(x),
+            PERCENT * np.array(y),
+            linestyle=drawn[name].line,
+            color=drawn[name].color,
+            linewidth=1.2,
+        )
+    axis.set_xscale("log")
 
 
 def draw_place(axis: "Axes", place: Place, unit: float, shade: str) -> None:

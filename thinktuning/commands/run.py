@@ -15,7 +15,7 @@ rewards of each training, and at the end the headline and the page's address. Wi
 prints plain lines. Errors look as they do with Snakemake, whose whole log is in .snakemake/log/.
 
     thinktuning run                                         config.yaml
-    thinktuning run studies/tuning.yaml --directory ~/tuning
+    thinktuning run studies/rivals.yaml --directory ~/rivals
     thinktuning run -R evaluate                             all arguments are Snakemake's
     thinktuning run --workflow-profile workflow/profiles/slurm
 """

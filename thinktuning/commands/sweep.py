@@ -44,7 +44,7 @@ def sweep(job: SweepJob, results: Path, tables_dir: Path, plots_dir: Path, outpu
                 marked_at.setdefault(method, []).append(point)
         found += places(job, point, answers, measured)
     job = with_marks(job, marked_at)
-    lines = fits(found)
+    lines = fits(job, found)
     fitted = fit_rows(job, lines)
     figure = draw(job, found, lines)
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -28,7 +28,7 @@ from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Number, Section, Seed
 from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
-from thinktuning.study.sweep import GapConfig
+from thinktuning.study.sweep import BY_POINT, GapConfig, XScale
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers import prompts
 from thinktuning.teachers.config import TeacherConfig
@@ -186,8 +186,14 @@ class SweepJob(Job):
     comparison: CompareJob
     gap: GapConfig | None
     x: str | None
+    xscale: XScale = "linear"
     baseline: Name
     methods: list[Name]
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether lines are fitted to the points: `x` is a number, on a linear scale."""
+        return self.x not in (None, BY_POINT) and self.xscale == "linear"
 
     @property
     def confidence(self) -> float:

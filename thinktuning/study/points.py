@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.merging import merge
-from thinktuning.study.sweep import OF_BASE, GapConfig, Point, SweepConfig, nested
+from thinktuning.study.sweep import BY_POINT, OF_BASE, GapConfig, Point, SweepConfig, nested
 
 if TYPE_CHECKING:
     from thinktuning.study.study import Study
@@ -66,12 +66,26 @@ def check_names(study: "Study", sweep: SweepConfig) -> None:
     if not (figure.baseline or gap or study.comparison.baselines):
         raise StudyError("sweep.figure.baseline is missing, and the study has no other baseline")
     x, axes = figure.x, sweep.numeric()
-    quantities = [*(OF_BASE if gap else ()), *axes]
+    quantities = [*(OF_BASE if gap else ()), *axes, BY_POINT]
     if x and x not in quantities and not x.startswith("measured."):
         why = "the study names no gap" if x in OF_BASE else "it has no number at some point"
         raise StudyError(
             f"sweep.figure.x is {x!r}, but {why}; choose one of {[*quantities, 'measured.NAME']}"
         )
+    if figure.xscale == "log":
+        check_log(sweep, x)
+
+
+def check_log(sweep: SweepConfig, x: str | None) -> None:
+    """Refuse a logarithmic scale for what is not, or not always, above 0."""
+    if not x or x in (*OF_BASE, BY_POINT):
+        raise StudyError(
+            f"sweep.figure.xscale is log, but x is {x}: name an axis or measured.NAME as x, or"
+            " remove it"
+        )
+    values = [point.values[x] for point in sweep.all_points() if x in point.values]
+    if low := [value for value in values if float(value) <= 0]:
+        raise StudyError(f"sweep.figure.xscale is log, but {x} is {low[0]} at a point; remove it")
 
 
 def gap_of(study: "Study", sweep: SweepConfig) -> GapConfig | None:
@@ -103,6 +117,7 @@ def sweep_job(study: "Study", elsewhere: Mapping[str, dict[str, str]]) -> SweepJ
         comparison=study.compare_job().model_copy(update={"comparison": comparison}),
         gap=gap,
         x=sweep.figure.x or quantities[0],
+        xscale=sweep.figure.xscale,
         baseline=baseline,
         methods=chosen,
     )

@@ -19,7 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +35,7 @@ KEYS = f"a sweep changes keys of {', '.join(SECTIONS)}, and methods.NAME.SECTION
 # The directories of results, of a sweep and of a study without one.
 RESERVED = ("benchmarks", "data", "eval", "logs", "models", "plots", "report", "runs", "tables")
 OF_BASE = ("gap", "asked", "plain")  # what a figure's x may be if the study has a gap
+BY_POINT = "point"  # a figure's x that is the points themselves
 LONGEST = 120  # characters of a point's name, which is also that of a directory
 
 PointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -98,16 +99,24 @@ class GapConfig(Section):
     plain: Name
 
 
+# matplotlib's name; jobs of studies that do not give it do not mention it
+XScale = Annotated[
+    Literal["linear", "log"], Field(exclude_if=lambda value: bool(value == "linear"))
+]
+
+
 class SweepFigureConfig(Section):
     """What the sweep's figure draws: the gain of `methods` over `baseline`, against `x`.
 
-    `x` is `gap`, `plain` or `asked` (a base's accuracies), an axis with numbers, or
-    `measured.NAME`, a number in the base model's provenance.json. Without it: the gap, else the
-    first axis with numbers. `baseline` is by default the gap's `plain`, else the study's first;
-    `methods` are all trained ones.
+    `x` is `gap`, `plain` or `asked` (a base's accuracies), an axis with numbers, `measured.NAME`, a
+    number in the base model's provenance.json, or `point`: a row for each method, with its gain at
+    every point. Without it: the gap, else the first axis with numbers. With `xscale: log` the
+    points of a method are joined, in place of a line that is fitted. `baseline` is by default the
+    gap's `plain`, else the study's first; `methods` are all trained ones.
     """
 
     x: str | None = None
+    xscale: XScale = "linear"
     baseline: Name | None = None
     methods: list[Name] = Field(default_factory=list)
 
@@ -149,8 +158,8 @@ class SweepConfig(Section):
         """Refuse axes that set the same key, and names that `figure.x` gives to a base."""
         owner: dict[str, str] = {}
         for axis, each in self.axes.items():
-            if axis in OF_BASE:
-                raise ValueError(f"axes.{axis}: figure.x: {axis} is a base's; rename the axis")
+            if axis in (*OF_BASE, BY_POINT):
+                raise ValueError(f"axes.{axis}: figure.x: {axis} is no axis; rename this one")
             for *_, settings in each.named():
                 check_keys(f"axes.{axis}", settings)
                 for key in settings:
