@@ -10,6 +10,8 @@ import sqlite3
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edited_study import DEFAULT, edited, refusal
@@ -18,10 +20,12 @@ from killed_run import killed_at
 from safetensors.torch import load_file
 
 from thinktuning.commands.tools import validate
+from thinktuning.commands.trackers import TensorBoard
 from thinktuning.commands.train import train
 from thinktuning.commands.warmup import warm_up
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
+from thinktuning.io.trackers import TrackedSection
 from thinktuning.planning.doctor import trackers
 from thinktuning.study.jobs import to_json
 from thinktuning.study.reading import parse_study
@@ -201,12 +205,33 @@ def job_of(**training):
     return parse_study(values, "study.yaml").train_job("grpo", 1)
 
 
-def test_a_run_is_called_by_its_method_and_seed():
-    section = job_of(report_to=["tensorboard", "trackio"]).training
-    assert (section.run_name, section.project) == ("grpo-seed1", "default")
-    section = job_of(report_to="wandb", run_name="{method} {seed}!", project="p").training
-    assert (section.run_name, section.project) == ("grpo 1!", "p")
-    assert section.trackers == ["wandb"]
+@pytest.mark.parametrize("others", [{"a": "theirs"}, {"a/events": "theirs", "a-2/events": "too"}])
+def test_nothing_in_a_shared_folder_is_deleted(others, tmp_path, monkeypatch):
+    """A run that starts anew takes the next free folder, and finds it again when it resumes."""
+    opened = []
+
+    class Writer:
+        def __init__(self, directory, purge_step):
+            (Path(directory) / f"events{len(opened)}").touch()
+            opened.append(Path(directory).name)
+
+        def add_text(self, *_):
+            pass
+
+    monkeypatch.setitem(
+        sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer)
+    )
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "shared"))
+    for name, text in others.items():
+        path = tmp_path / "shared/p" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    section = TrackedSection(report_to="tensorboard", run_name="a", project="p")
+    for run, resumed in (("x", 0), ("y", 0), ("x", 4), ("x", 0)):
+        TensorBoard(section, {}, tmp_path / run / "tensorboard").start(resumed)
+    free = [f"a-{number}" for number in range(len(others) + 1, len(others) + 4)]
+    assert opened == [free[0], free[1], free[0], free[2]]
+    assert all((tmp_path / "shared/p" / name).read_text() == text for name, text in others.items())
 
 
 @pytest.mark.parametrize("nothing", [None, "none", [], ["none"]])

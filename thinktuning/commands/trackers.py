@@ -9,10 +9,12 @@ anew has a new record.
 
 The files are next to the run's other results, in a directory of the tracker's name, and nothing is
 sent elsewhere, unless the environment says so: TRACKIO_DIR, TRACKIO_SPACE_ID,
-TENSORBOARD_LOGGING_DIR, WANDB_DIR, WANDB_MODE (default: offline), MLFLOW_TRACKING_URI. Other
-trackers are transformers' own callbacks, with their own environment variables.
+TENSORBOARD_LOGGING_DIR, WANDB_DIR, WANDB_MODE (default: offline), MLFLOW_TRACKING_URI. Such a
+place may have the records of other runs, and nothing in it is deleted. Other trackers are
+transformers' own callbacks, with their own environment variables.
 """
 
+import itertools
 import json
 import os
 import re
@@ -20,6 +22,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -62,16 +65,14 @@ class Named:
 class TensorBoard(Named):
     """Event files; a resumed run adds one, and tells TensorBoard from which step on it holds."""
 
-    def __init__(self, names: TrackedSection, config: Config, directory: Path) -> None:
-        super().__init__(names, config, directory)
-        if shared := os.environ.get("TENSORBOARD_LOGGING_DIR"):
-            self.directory = Path(shared) / str(names.project) / str(names.run_name)
-
     def start(self, resumed: int) -> int:
         """Open an event file; see `Tracker`."""
         from torch.utils.tensorboard import SummaryWriter
 
-        if not resumed:
+        if shared := os.environ.get("TENSORBOARD_LOGGING_DIR"):
+            wanted = Path(shared).absolute() / str(self.names.project) / str(self.names.run_name)
+            self.directory = Path(run_id(self.directory, resumed, lambda: unused(wanted)))
+        elif not resumed:
             shutil.rmtree(self.directory, ignore_errors=True)
         purge = resumed + 1 if resumed else None
         self.writer: Any = SummaryWriter(str(self.directory), purge_step=purge)
@@ -208,6 +209,17 @@ def run_id(directory: Path, resumed: int, new: Callable[[], str]) -> str:
     if not (resumed and kept.exists()):
         write_text_atomic(kept, new())
     return kept.read_text(encoding="utf-8")
+
+
+def unused(wanted: Path) -> str:
+    """Make a folder and return its path: the one that is wanted, or NAME-2, NAME-3, ..."""
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return str(folder)
+    raise AssertionError
 
 
 def clean(name: str) -> str:

@@ -5,10 +5,12 @@ without them.
 """
 
 import difflib
+import re
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from thinktuning.io.errors import StudyError
 from thinktuning.io.section import Section
@@ -56,8 +58,11 @@ def _absent(value: Any) -> bool:
 class TrackedSection(Section):
     """Where a training's metrics go besides its files; a job without a tracker has none of it.
 
-    `run_name` may contain `{method}` and `{seed}`.
+    Neither name may be a path: some trackers make a folder of it. `run_name` may contain `PARTS`
+    in braces.
     """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("method", "seed", "point")
 
     report_to: Annotated[
         str | list[str] | None, AfterValidator(_known), Field(exclude_if=_absent)
@@ -65,30 +70,66 @@ class TrackedSection(Section):
     run_name: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
     project: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
 
+    @field_validator("run_name")
+    @classmethod
+    def _a_run(cls, name: str | None) -> str | None:
+        return check_name(name, cls.PARTS)
+
+    @field_validator("project")
+    @classmethod
+    def _a_project(cls, name: str | None) -> str | None:
+        return check_name(name, ())
+
     @property
     def trackers(self) -> list[str]:
         """The names of the trackers, each once."""
         given = [self.report_to] if isinstance(self.report_to, str) else self.report_to or []
         return list(dict.fromkeys(given))
 
-    def named(self, run: str, project: str, **parts: str) -> Self:
+    def named(self, run: str, project: str, point: str, **parts: str) -> Self:
         """Return this section with the names of run and project; without a tracker, as it is.
 
         Args:
             run: the run's default name.
             project: the default project.
-            parts: what `run_name` may contain in braces.
+            point: of a sweep, which the default name begins with; "" is a study without one, and
+                `{point}` is then the default project.
+            parts: what else `run_name` may contain in braces.
         """
         if not self.trackers:
             return self
-        name = self.run_name or run
-        for part, value in parts.items():
+        name = self.run_name or (f"{point}-{run}" if point else run)
+        for part, value in (parts | {"point": point or project}).items():
             name = name.replace(f"{{{part}}}", value)
         return self.model_copy(update={"run_name": name, "project": self.project or project})
+
+    def unnamed(self) -> Self:
+        """Return this section without the names of run and project."""
+        return self.model_copy(update={"run_name": None, "project": None})
 
     def untracked(self) -> Self:
         """Return this section without trackers: what its results depend on."""
         return self.model_copy(update={"report_to": None, "run_name": None, "project": None})
+
+
+def check_name(name: str | None, parts: Sequence[str]) -> str | None:
+    """Return the name of a run or a project.
+
+    Args:
+        name: as given.
+        parts: what it may contain in braces.
+
+    Raises:
+        ValueError: it is a path, or has something else in braces.
+    """
+    if name and (name in (".", "..") or "/" in name or "\\" in name):
+        raise ValueError("is a path; give a name without / and \\, other than . and ..")
+    known = [f"{{{part}}}" for part in parts]
+    for part in re.findall(r"\{[^{}]*\}", name or ""):
+        if part not in known:
+            offered = ", ".join(known)
+            raise ValueError(f"unknown part {part}; {f'use {offered}' if known else 'remove it'}")
+    return name
 
 
 def missing(trackers: list[str]) -> dict[str, str]:

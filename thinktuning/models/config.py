@@ -3,7 +3,7 @@
 import importlib.util
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
@@ -217,6 +217,8 @@ class WarmupConfig(TrackedSection):
     tutor's feedback instead; or, with `documents`, on the toy model's documents, in the model's own
     chat template.
     """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("point",)  # of `run_name`
 
     max_steps: PositiveInt
     learning_rate: Positive

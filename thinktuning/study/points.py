@@ -30,6 +30,7 @@ def points_of(study: "Study", sweep: SweepConfig) -> dict[str, "Study"]:
         try:
             changed = merge(values, nested(point.settings))
             found[point.name] = type(study).model_validate(changed)
+            found[point.name]._point = point.name
         except ValidationError as error:
             lines = describe(error, type(study)).splitlines()
             raise StudyError(

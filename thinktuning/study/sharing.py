@@ -49,7 +49,9 @@ def job_keys(study: Study) -> dict[str, str]:
         documents = [data] if isinstance(model, OrganismConfig) else []
         keys[f"models/{name}"] = digest(to_json(ModelJob(model=model)), *documents)
     if study.warmup:
-        keys["models/base"] = digest(to_json(study.warmup_job()), keys["models/raw"], data)
+        warmup = study.warmup_job()
+        warmup = warmup.model_copy(update={"warmup": warmup.warmup.unnamed()})
+        keys["models/base"] = digest(to_json(warmup), keys["models/raw"], data)
     budgets = study.budgets()
 
     def trained(method: str) -> str:
@@ -74,9 +76,11 @@ def job_keys(study: Study) -> dict[str, str]:
 def training(job: TrainJob) -> str:
     """Return all that a training depends on; without a teacher, that is not the section `teacher`.
 
-    So a sweep over the teacher trains vanilla GRPO once.
+    So a sweep over the teacher trains vanilla GRPO once. What trackers call the training, which may
+    contain the point, is no part of it either.
     """
     unused = None if job.algorithm.uses_teacher else {"teacher"}
+    job = job.model_copy(update={"training": job.training.unnamed()})
     return job.model_dump_json(exclude=unused)
 
 

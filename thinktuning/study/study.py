@@ -45,6 +45,7 @@ from thinktuning.study.points import points_of
 from thinktuning.study.resources import StagesConfig, check_sharding
 from thinktuning.study.reward import check_reward
 from thinktuning.study.sweep import SweepConfig
+from thinktuning.study.tracked import check_run_names
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers.config import TeacherConfig
 
@@ -73,6 +74,7 @@ class Study(Section):
     resources: StagesConfig = StagesConfig()
     sweep: SweepConfig | None = None
     _points: dict[str, "Study"] = PrivateAttr(default_factory=dict)
+    _point: str = PrivateAttr("")  # the name of this one, if it is a point of a sweep
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -115,6 +117,7 @@ class Study(Section):
                 raise ValueError(f"method {name}: {reason}")
         if self.sweep:
             self._points = points_of(self, self.sweep)
+        check_run_names(self.points())
         return self
 
     def points(self) -> dict[str, "Study"]:
@@ -181,8 +184,9 @@ class Study(Section):
         except ValidationError as error:
             raise StudyError(describe(error, TrainJob, f"methods.{method}.")) from None
         parts = {"method": method, "seed": str(seed)}
-        named = found.training.named(f"{method}-seed{seed}", self.name, **parts)
-        return found.model_copy(update={"training": named})
+        run = f"{method}-seed{seed}"
+        recorded = found.training.named(run, self.name, self._point, **parts)
+        return found.model_copy(update={"training": recorded})
 
     def evaluate_job(self, method: str, seed: int | None, task: str) -> EvaluateJob:
         """Resolve an evaluation job; `seed` is None for an untrained method."""
@@ -255,7 +259,7 @@ class Study(Section):
             prompt=self.prompt,
             teacher_prompt=self.teacher.prompt if tutors else None,
             behaviors=self.teacher.behaviors if tutors else None,
-            warmup=self.warmup.named("warmup", self.name),
+            warmup=self.warmup.named("warmup", self.name, self._point),
             chat_template_kwargs=self.chat_template_kwargs,
         )
 
