@@ -48,14 +48,15 @@ def test_another_source_replaces_its_section():
 
 def test_another_type_of_algorithm_keeps_the_shared_keys():
     base = {"type": "thinktuning", "mask": "teacher", "schedule": {"init": 0.4}, "aas": {}}
-    assert merge(base, {"type": "sft", "keep": "right"}) == {
+    at = ("algorithm",)
+    assert merge(base, {"type": "sft", "keep": "right"}, at) == {
         "type": "sft",
         "mask": "teacher",
         "schedule": {"init": 0.4},
         "keep": "right",
     }
-    assert merge(base, {"type": "grpo"}) == {"type": "grpo"}
-    assert merge(base, {"type": "none_such"}) == {"type": "none_such"}  # `Study` refuses it
+    assert merge(base, {"type": "grpo"}, at) == {"type": "grpo"}
+    assert merge(base, {"type": "none_such"}, at) == {"type": "none_such"}  # `Study` refuses it
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ class Study(Section):
         """
         spec = self.methods[method]
         merged = {
-            section: merge(getattr(self, section).model_dump(), getattr(spec, section))
+            section: merge(getattr(self, section).model_dump(), getattr(spec, section), (section,))
             for section in OVERRIDABLE
         }
         job = {
