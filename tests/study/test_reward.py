@@ -96,6 +96,8 @@ def test_what_is_no_reward_is_refused(training, said):
         ({"type": "dpo"}, "type: dpo"),
         ({"type": "critique_grpo"}, "num_refinements: 1"),
         ({"type": "sft", "keep": "right"}, "keep: right"),
+        ({"corruption": {"miss_rate": 0.5}}, "corruption"),
+        ({"type": "luffy", "keep": "all", "corruption": {"false_alarm_rate": 1}}, "corruption"),
     ],
 )
 @pytest.mark.parametrize("reward", ["rewards:brevity", ["last_box", "rewards:brevity"]])
@@ -104,6 +106,16 @@ def test_right_and_wrong_need_a_threshold_of_a_graded_reward(algorithm, asked, r
     assert expected in refused({"reward": reward}, algorithm)
     assert job({"reward": reward, "right_from": 0.5}, algorithm).training.right_from == 0.5
     assert job({"reward": "last_box"}, algorithm)
+
+
+@pytest.mark.parametrize("kind", ["letter", "yes_no"])
+def test_only_whole_numbers_can_be_corrupted(kind):
+    study = edited("data.answer_kind", kind)
+    study["methods"]["thinktuning"] = {"algorithm": {"corruption": {"miss_rate": 0.5}}}
+    said = f"algorithm.corruption, which changes whole numbers, but data.answer_kind is {kind}"
+    assert f"method thinktuning has {said}; remove it" in message(study)
+    study["methods"]["thinktuning"]["algorithm"]["corruption"] = {"miss_rate": 0}
+    assert parse_study(study, "study.yaml")
 
 
 def test_rft_has_one_threshold():

@@ -36,6 +36,11 @@ class CorruptionConfig(Section):
     doubt: str = "Wait, let me check: "
     agreement: str = "Let me go through it again: "
 
+    @property
+    def errs(self) -> bool:
+        """Whether any reply is made wrong."""
+        return bool(self.false_alarm_rate or self.miss_rate)
+
     def rate(self, right: bool) -> float:
         """Return the rate at which replies to right, or to wrong, answers are changed."""
         return self.false_alarm_rate if right else self.miss_rate

@@ -53,9 +53,10 @@ class TaughtConfig(AlgorithmConfig):
         return True
 
     def asks_what_is_right(self) -> list[str]:
-        """Return `select` and `keep`, unless they are `random` and `all`."""
+        """Return `select` and `keep`, unless they are `random` and `all`, and `corruption`."""
         asked = {"select": self.select != "random", "keep": self.keep != "all"}
-        return [f"{key}: {getattr(self, key)}" for key, asks in asked.items() if asks]
+        found = [f"{key}: {getattr(self, key)}" for key, asks in asked.items() if asks]
+        return [*found, "corruption"] if self.corruption and self.corruption.errs else found
 
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""

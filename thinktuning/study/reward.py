@@ -82,6 +82,20 @@ def is_graded(rewards: Sequence[str]) -> bool:
     return len(rewards) > 1 or rewards[0] not in BUILT_IN
 
 
+def check_corruption(method: str, job: "TrainJob") -> None:
+    """Refuse to corrupt feedback on answers that are never whole numbers.
+
+    Raises:
+        ValueError: names the method and the keys.
+    """
+    corruption = getattr(job.algorithm, "corruption", None)
+    if corruption and corruption.errs and job.answer_kind in ("letter", "yes_no"):
+        raise ValueError(
+            f"method {method} has algorithm.corruption, which changes whole numbers, but"
+            f" data.answer_kind is {job.answer_kind}; remove it (in a method, set it to null)"
+        )
+
+
 def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
     """Refuse a method whose reward and questions, or reward and algorithm, do not go together.
 
@@ -89,6 +103,7 @@ def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
         ValueError: names the method and the keys.
     """
     rewards, right_from = job.training.rewards, job.training.right_from
+    check_corruption(method, job)
     if "whole_text" in rewards and data.answer_kind not in ("number", "latex"):
         raise ValueError(
             f"method {method} has training.reward: whole_text, which finds numbers and LaTeX,"
