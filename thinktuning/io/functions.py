@@ -201,10 +201,11 @@ def _imported(name: str) -> ModuleType:
             _added.append(added)
     if local and is_new:
         _local[top] = here
-    if module.__file__ is None:
+    file = getattr(module, "__file__", None)
+    if file is None:
         raise ValueError(f"module {name} has no file; name the module that has the function")
     if not local:
-        _refuse_unseen(Path(module.__file__), name)
+        _refuse_unseen(Path(file), name)
     return module
 
 
