@@ -23,14 +23,16 @@ def build(**keys):
         ({}, [True, False, False, False]),
         ({"count": "all"}, [True, False, True, False]),
         ({"count": "all", "min_reward": 0.5}, [True, False, True, True]),
+        ({"count": "all", "right_from": 0.5}, [True, False, True, True]),
     ],
 )
 def test_right_completions_are_imitated_as_a_whole(keys, counted):
-    algorithm = build(**keys)
+    right_from = keys.get("right_from")
+    algorithm = build(**{key: value for key, value in keys.items() if key != "right_from"})
     batch = letters(["5E", "6E", "4E", "7E"])
     texts = taught(batch, algorithm, {0: FEEDBACK})
     assert texts == ["5\n\nWait: 2+2=4.\n\nSo 4E", "6E", "4E", "7E"]
-    batch.rewards = [1.0, math.nan, 1.0, 0.5]
+    batch.rewards, batch.right_from = [1.0, math.nan, 1.0, 0.5], right_from
     mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 1, 0], [1, 0, 0]])
     added = algorithm.loss_inputs(batch, {"completion_ids": mask, "completion_mask": mask})
     expected = mask.bool() & torch.tensor(counted)[:, None]

@@ -71,6 +71,8 @@ def test_without_one_the_resolved_job_is_as_before():
         ({"reward": "reward:brevity"}, "training.reward: there is no module reward: neither "),
         ({"reward": "rewards:short"}, "rewards:short cannot be called with any keyword arguments"),
         ({"reward": "rewards:worded"}, "reward: rewards:worded needs words, but questions have on"),
+        ({"reward": "builtins:print"}, "reward: module builtins has no file; name the module"),
+        ({"reward": "time:sleep"}, "reward: module time has no file; name the module that has"),
         ({"reward": []}, "a list of rewards names at least one, and each once"),
         ({"reward": ["last_box", "last_box"]}, "names at least one, and each once"),
         ({"reward": ["last_box", 3]}, "module:function, or a list of these (found 3)"),
@@ -120,8 +122,13 @@ def test_only_whole_numbers_can_be_corrupted(kind):
 
 def test_rft_has_one_threshold():
     rft = {"type": "rft"}
-    said = refused({"reward": "rewards:brevity", "right_from": 0.5}, rft)
+    said = refused({"reward": "rewards:brevity", "right_from": 0.5}, rft | {"min_reward": 1})
     assert "training.right_from = 0.5 and algorithm.min_reward = 1; both say" in said
+    for threshold in (0.5, 0, -1):
+        found = job({"reward": "rewards:brevity", "right_from": threshold}, rft)
+        assert TrainJob.model_validate_json(to_json(found)) == found
+        assert found.algorithm.threshold(found.training.right_from) == threshold
+    assert job({}, rft).algorithm.min_reward == 1  # written out, as ever
     assert job({"reward": "rewards:brevity", "right_from": 0.5}, rft | {"min_reward": 0.5})
     assert job({"reward": "rewards:brevity"}, rft | {"min_reward": 0.5})
 

@@ -43,13 +43,19 @@ if TYPE_CHECKING:
 class RFTAlgorithmConfig(TaughtConfig):
     """`algorithm: {type: rft}`.
 
-    `count`: which right completions are imitated. `min_reward`: what makes a completion right.
+    `count`: which right completions are imitated. `min_reward`: what makes a completion right;
+    null: `training.right_from` or, without one, 1.
     """
 
     has_kl_term: ClassVar[bool] = False
     type: Literal["rft"] = "rft"
     count: Literal["spliced", "all"] = "spliced"
-    min_reward: Positive = 1.0
+    min_reward: Positive | None = None
+
+    def threshold(self, right_from: float | None) -> float:
+        """Return the least reward of a right completion, given `training.right_from`."""
+        given = right_from if self.min_reward is None else self.min_reward
+        return 1.0 if given is None else given
 
     @model_validator(mode="after")
     def _right(self) -> Self:
@@ -81,9 +87,9 @@ class RFT(Taught[RFTAlgorithmConfig]):
         """Return `imitated_mask` (B, T): true in the completions that count."""
         import torch
 
-        taught = batch.taught
+        taught, threshold = batch.taught, self.config.threshold(batch.right_from)
         counts = [
-            is_right(reward, self.config.min_reward) and (self.config.count == "all" or i in taught)
+            is_right(reward, threshold) and (self.config.count == "all" or i in taught)
             for i, reward in enumerate(batch.rewards)
         ]
         mask = output["completion_mask"].bool()

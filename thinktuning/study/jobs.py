@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, field_validator
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig, Source
@@ -55,6 +55,15 @@ class TrainJob(Job):
     teacher: TeacherConfig
     answer_kind: AnswerKind
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("algorithm")
+    @classmethod
+    def _its_threshold(cls, algorithm: Any, info: ValidationInfo) -> Any:
+        """Write out from which reward on a completion is right, where no key says it."""
+        training = info.data.get("training")
+        if training and training.right_from is None and hasattr(algorithm, "min_reward"):
+            return algorithm.model_copy(update={"min_reward": algorithm.threshold(None)})
+        return algorithm
 
     def held_out(self) -> list[str]:
         """Return the prepared questions that training asks besides, as files of the data."""

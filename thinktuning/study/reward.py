@@ -123,12 +123,12 @@ def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
                 f" or wrong, but training.reward: {', '.join(rewards)} is graded; set"
                 " training.right_from to the reward from which one is right"
             )
-        own = getattr(job.algorithm, "min_reward", right_from)
-        if right_from is not None and own != right_from:
+        own = getattr(job.algorithm, "min_reward", None)
+        if right_from is not None and own is not None and own != right_from:
             raise ValueError(
                 f"method {method} has training.right_from = {right_from:g} and algorithm.min_reward"
-                f" = {own:g}; both say from which reward on a completion is right: set them to the"
-                " same"
+                f" = {own:g}; both say from which reward on a completion is right: set min_reward"
+                " to null"
             )
     for reward in rewards:
         if reward not in BUILT_IN and not has_own_format(data.train):
