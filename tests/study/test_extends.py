@@ -9,6 +9,7 @@ from edited_study import ROOT, STUDIES
 from thinktuning.io.errors import StudyError
 from thinktuning.study.merging import merge
 from thinktuning.study.reading import (
+    laid_over,
     lay_over,
     load_study,
     parse_study,
@@ -110,6 +111,17 @@ def test_null_removes_points_and_axes_of_a_sweep(sweep, expected):
     assert lay_over({"sweep": axes}, {"sweep": {"axes": {"y": None}}}, "base") == {
         "sweep": {"axes": {"x": {"key": "model.seed", "values": [1]}}}
     }
+
+
+def test_null_in_a_first_layer_removes_nothing():
+    """Snakemake's path says then what `validate` does."""
+    first = {"methods": {"a": None, "b": {}}, "tasks": None, "sweep": {"axes": {"x": None}}}
+    assert laid_over([("one", first)]) == first
+    assert laid_over([("one", {"a": 1}), ("two", None)]) == {"a": 1}
+    layers = [("one", {"methods": {"a": {}, "b": {}}}), ("two", {"methods": {"a": None}})]
+    assert laid_over([*layers, ("--config", {"name": "c"})]) == {"methods": {"b": {}}, "name": "c"}
+    with pytest.raises(StudyError, match="one: expected a mapping of keys, found NoneType"):
+        laid_over([("one", None), ("two", {})])
 
 
 def test_a_study_of_three_lines(write):

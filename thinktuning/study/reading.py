@@ -96,6 +96,22 @@ def extended(values: Any, directory: Path, where: str, chain: Sequence[Path] = (
     return lay_over(read_values(target, chain), override, str(target))
 
 
+def laid_over(layers: Sequence[tuple[str, Any]]) -> Any:
+    """Return the first of several studies' plain data as it is, with the others merged in.
+
+    Args:
+        layers: what names each in messages, and its data.
+
+    Raises:
+        StudyError: one that others are merged into is not a mapping.
+    """
+    (where, values), *others = layers
+    for name, override in others:
+        values = lay_over(values, override or {}, where)
+        where = f"{where} + {name}"
+    return values
+
+
 def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a study's plain data with an extending study's merged in.
 

@@ -14,7 +14,7 @@ try:
     from thinktuning.io.provenance import installed_version
     from thinktuning.study.jobs import ModelJob, sealed, to_json
     from thinktuning.study.points import sweep_job
-    from thinktuning.study.reading import extended, lay_over, parse_study, read_values
+    from thinktuning.study.reading import extended, laid_over, parse_study, read_values
     from thinktuning.study.sharing import elsewhere, homes, place
 
     HAS_PACKAGE = True
@@ -84,12 +84,10 @@ def given_study():
             )
         values = retyped(config, overrides)
         return parse_study(extended(values, Path(), "config"), "The module's config")
-    values = {}
-    for path in workflow.configfiles:  # Snakemake's own merge knows no `extends`
-        values = lay_over(values, read_values(path) or {}, str(path))
-    values = lay_over(values, with_types(dict(overrides)), "--config")
-    names = [*map(str, workflow.configfiles), *["--config"] * bool(overrides)]
-    return parse_study(values, " + ".join(names))
+    # Snakemake's own merge knows no `extends`
+    layers = [(str(path), read_values(path)) for path in workflow.configfiles]
+    layers += [("--config", with_types(dict(overrides)))] * bool(overrides)
+    return parse_study(laid_over(layers), " + ".join(name for name, _ in layers))
 
 
 def unread():
