@@ -7,6 +7,7 @@ import yaml
 from planned_study import ROOT
 
 from thinktuning.commands.cli import main
+from thinktuning.io.errors import StudyError
 from thinktuning.planning import doctor, requirements
 from thinktuning.planning.estimates import estimate_study
 from thinktuning.planning.points import estimate_points, pilot_of
@@ -51,6 +52,13 @@ def test_the_plan_has_a_row_for_each_point(printed):
     assert ["all", "21"] in [row[:2] for row in rows]
     rows = json.loads(printed("plan", "--json"))
     assert [row["point"] for row in rows] == ["rate-0.0001"] * 7 + ["rate-0.0003"] * 2
+
+
+def test_a_model_that_cannot_be_read_is_that_of_a_point():
+    points = {"good": {}, "bad": {"model": {"source": "path", "path": "none/such"}}}
+    study = parse_study(VALUES | {"warmup": None, "sweep": {"points": points}}, "test")
+    with pytest.raises(StudyError, match=r"^sweep, point bad: .*none/such"):
+        estimate_points(study)
 
 
 def test_one_model_config_is_refused_for_several_points(printed):

@@ -8,6 +8,7 @@ from edited_study import DEFAULT, edited, message
 from thinktuning.commands.train import trainer_settings
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import TrainJob, read_config, sealed, to_json
+from thinktuning.study.merging import merge
 from thinktuning.study.reading import parse_study
 
 REWARDS = """
@@ -27,6 +28,8 @@ def quiz(record):
     return {"question": record["q"], "answer": record["a"], "words": "x"}
 """
 
+NO_BASELINES = {"baselines": []}
+
 
 @pytest.fixture(autouse=True)
 def rewards(tmp_path, monkeypatch):
@@ -45,6 +48,33 @@ def refused(training, algorithm=None):
     return message(
         edited("methods.thinktuning", {"training": training, "algorithm": algorithm or {}})
     )
+
+
+@pytest.mark.parametrize(
+    ("of_study", "of_method", "said"),
+    [
+        (
+            {"training": {"reward": ["last_box", "rewards:brevity"], "reward_weights": [1, 1]}},
+            {"training": {"reward": "last_box"}},
+            {"training": {"reward_weights": None}},
+        ),
+        (
+            {"algorithm": {"corruption": {"miss_rate": 0.5}}},
+            {"algorithm": {"type": "sdpo"}},
+            {"algorithm": {"corruption": None}},
+        ),
+        (
+            {"training": {"extra": {"epsilon_high": 0.3}}},
+            {"algorithm": {"type": "dpo"}},
+            {"training": {"extra": {"epsilon_high": None}}},
+        ),
+    ],
+)
+def test_a_method_drops_with_null_what_the_study_sets(of_study, of_method, said):
+    study = merge(edited("methods", {"one": of_method}), of_study | {"comparison": NO_BASELINES})
+    assert "remove" in message(study) and "(in a method, set" in message(study)
+    study["methods"]["one"] = merge(of_method, said)
+    assert parse_study(study, "study.yaml")
 
 
 def test_a_function_and_a_weighted_list_are_rewards():

@@ -109,7 +109,8 @@ class SDPOAlgorithmConfig(GuidedConfig):
     def _no_feedback(self) -> Self:
         if self.corruption and not self.uses_teacher:
             raise ValueError(
-                "corruption changes feedback, and context: prompt has none; set context to feedback"
+                "corruption changes feedback, and context: prompt has none; set context to"
+                " feedback, or remove corruption (in a method, set it to null)"
             )
         return self
 

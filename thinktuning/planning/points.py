@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from thinktuning.io.errors import StudyError
 from thinktuning.planning.estimates import StageEstimate, estimate_study
 from thinktuning.study.sharing import homes, made_at
 from thinktuning.study.study import Study
@@ -17,14 +18,15 @@ def estimate_points(study: Study, results: Path | None = None) -> dict[str, list
     """
     points = study.points()
     found = homes(points)
-    return {
-        point: [
-            estimate
-            for estimate in estimate_study(each, pilot_of(point, results))
-            if directory(each, estimate) in made_at(found[point], point)
-        ]
-        for point, each in points.items()
-    }
+    estimated = {}
+    for point, each in points.items():
+        try:
+            estimates = estimate_study(each, pilot_of(point, results))
+        except StudyError as error:
+            raise StudyError(f"sweep, point {point}: {error}" if point else str(error)) from error
+        made = made_at(found[point], point)
+        estimated[point] = [every for every in estimates if directory(each, every) in made]
+    return estimated
 
 
 def pilot_of(point: str, results: Path | None) -> Path | None:

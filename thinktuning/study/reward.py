@@ -57,7 +57,10 @@ def check_weights(rewards: Sequence[str], weights: Sequence[float] | None) -> No
     if weights is None:
         return
     if len(rewards) == 1:
-        raise ValueError("reward_weights are for several rewards, and there is one; remove them")
+        raise ValueError(
+            "reward_weights are for several rewards, and there is one; remove them (in a method,"
+            " set reward_weights to null)"
+        )
     if len(weights) != len(rewards):
         raise ValueError(
             f"reward_weights has {len(weights)} numbers for {len(rewards)} rewards; give one each"
