@@ -223,15 +223,15 @@ def test_nothing_in_a_shared_folder_is_deleted(others, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "shared"))
     for name, text in others.items():
-        path = tmp_path / "shared/p" / name
+        path = tmp_path / "shared/_p" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    section = TrackedSection(report_to="tensorboard", run_name="a", project="p")
+    section = TrackedSection(report_to="tensorboard", run_name="a", project="/p")
     for run, resumed in (("x", 0), ("y", 0), ("x", 4), ("x", 0)):
         TensorBoard(section, {}, tmp_path / run / "tensorboard").start(resumed)
     free = [f"a-{number}" for number in range(len(others) + 1, len(others) + 4)]
     assert opened == [free[0], free[1], free[0], free[2]]
-    assert all((tmp_path / "shared/p" / name).read_text() == text for name, text in others.items())
+    assert all((tmp_path / "shared/_p" / name).read_text() == text for name, text in others.items())
 
 
 @pytest.mark.parametrize("nothing", [None, "none", [], ["none"]])

@@ -67,9 +67,10 @@ def test_two_points_of_one_name_are_refused_and_one_run_may_have_any():
 
 
 @pytest.mark.parametrize("name", ["..", ".", "/", "a/b", "/tmp/x", "..\\a"])
-@pytest.mark.parametrize("key", ["run_name", "project"])
-def test_a_name_that_is_a_path_is_refused(key, name):
-    assert "is a path; give a name without / and" in refusal(f"training.{key}", name)
+def test_a_name_that_is_a_path_is_refused(name):
+    assert "is a path; give a name without / and" in refusal("training.run_name", name)
+    if "/" not in name:  # an MLflow experiment on Databricks is called /Users/NAME/EXPERIMENT
+        assert "is a path; give a name without / and" in refusal("training.project", name)
 
 
 def test_an_unknown_part_of_a_name_is_refused():

@@ -70,7 +70,8 @@ class TensorBoard(Named):
         from torch.utils.tensorboard import SummaryWriter
 
         if shared := os.environ.get("TENSORBOARD_LOGGING_DIR"):
-            wanted = Path(shared).absolute() / str(self.names.project) / str(self.names.run_name)
+            folder = str(self.names.project).replace("/", "_")
+            wanted = Path(shared).absolute() / folder / str(self.names.run_name)
             self.directory = Path(run_id(self.directory, resumed, lambda: unused(wanted)))
         elif not resumed:
             shutil.rmtree(self.directory, ignore_errors=True)

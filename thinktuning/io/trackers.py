@@ -58,7 +58,7 @@ def _absent(value: Any) -> bool:
 class TrackedSection(Section):
     """Where a training's metrics go besides its files; a job without a tracker has none of it.
 
-    Neither name may be a path: some trackers make a folder of it. `run_name` may contain `PARTS`
+    A run's name is no path: some trackers make a folder of it. `run_name` may contain `PARTS`
     in braces.
     """
 
@@ -78,7 +78,7 @@ class TrackedSection(Section):
     @field_validator("project")
     @classmethod
     def _a_project(cls, name: str | None) -> str | None:
-        return check_name(name, ())
+        return check_name(name, (), path=True)
 
     @property
     def trackers(self) -> list[str]:
@@ -112,17 +112,18 @@ class TrackedSection(Section):
         return self.model_copy(update={"report_to": None, "run_name": None, "project": None})
 
 
-def check_name(name: str | None, parts: Sequence[str]) -> str | None:
+def check_name(name: str | None, parts: Sequence[str], path: bool = False) -> str | None:
     """Return the name of a run or a project.
 
     Args:
         name: as given.
         parts: what it may contain in braces.
+        path: whether it may contain `/`, as an MLflow experiment on Databricks does.
 
     Raises:
-        ValueError: it is a path, or has something else in braces.
+        ValueError: it is a path and may not be one, or has something else in braces.
     """
-    if name and (name in (".", "..") or "/" in name or "\\" in name):
+    if name and (name in (".", "..") or ("/" in name and not path) or "\\" in name):
         raise ValueError("is a path; give a name without / and \\, other than . and ..")
     known = [f"{{{part}}}" for part in parts]
     for part in re.findall(r"\{[^{}]*\}", name or ""):
