@@ -110,6 +110,7 @@ def test_what_transformers_refuses_names_the_key(training, tmp_path):
     resolve, model, data = training
     for extra, reason in (
         ({"optim": "adamw_8bit"}, "bitsandbytes"),
+        ({"optim": "sgd", "optim_args": "nesterov=true"}, "Nesterov momentum requires"),
         ({"model_init_kwargs": {"attn_implementation": "nonsense"}}, "nonsense"),
         ({"router_aux_loss_coef": 0.1}, "not a Mixture-of-Experts model"),
     ):
@@ -117,6 +118,14 @@ def test_what_transformers_refuses_names_the_key(training, tmp_path):
             StudyError, match=rf"training\.extra \({next(iter(extra))}\): .*{reason}"
         ):
             train(resolve(extra=extra), model, data, tmp_path / "run")
+
+
+def test_a_token_that_the_model_does_not_have_is_refused(training, tmp_path):
+    resolve, model, data = training
+    for name, value in (("suppress_tokens", [7, 99999]), ("sequence_bias", [[[99999], 5.0]])):
+        with pytest.raises(StudyError, match=rf"generation_kwargs\.{name}: .* no token 99999"):
+            job = resolve(extra={"generation_kwargs": {name: value}})
+            train(job, model, data, tmp_path / "run")
 
 
 def test_an_option_of_a_newer_trl_is_refused(training, tmp_path):

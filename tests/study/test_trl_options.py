@@ -13,7 +13,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
 from thinktuning.commands.trl_options import options, written
 from thinktuning.io.trackers import PACKAGES
-from thinktuning.study import decisions
+from thinktuning.study import optimizers
 from thinktuning.study.decisions import HONORED, OWNED, REFUSED
 from thinktuning.study.extra import NEEDS, known
 from thinktuning.study.jobs import TrainJob, to_json
@@ -56,7 +56,9 @@ def test_every_field_of_trl_is_decided_once():
 
 
 def test_every_optimizer_of_transformers_is_known():
-    assert decisions.NO_OPTIMIZERS.keys() <= set(options()["transformers"]["optim"]["choices"])
+    choices = set(options()["transformers"]["optim"]["choices"])
+    assert optimizers.REFUSED.keys() | optimizers.ARGUMENTS.keys() <= choices
+    assert set(optimizers.READ_EPSILON) <= choices - optimizers.REFUSED.keys()
     assert NEEDS.keys() <= HONORED.keys()
 
 

@@ -75,6 +75,49 @@ def check_extra(job: TrainJob) -> None:
             )
 
 
+def try_optimizer(trainer: "ThinkTuningTrainer") -> None:
+    """Make the optimizer and its schedule and drop them: what they refuse is found here.
+
+    Later, in training, it would be after the first rollouts.
+    """
+    import torch
+    from transformers import get_scheduler
+
+    args = trainer.args
+    made, settings = trainer.get_optimizer_cls_and_kwargs(args, trainer.model)
+    own = {} if "params" in settings else {"params": [torch.nn.Parameter(torch.zeros(1))]}
+    get_scheduler(
+        args.lr_scheduler_type,
+        made(**own, **settings),
+        num_warmup_steps=args.get_warmup_steps(args.max_steps),
+        num_training_steps=args.max_steps,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
+    )
+
+
+def check_vocabulary(job: TrainJob, size: int) -> None:
+    """Refuse tokens in `generation_kwargs` that the model does not have.
+
+    Raises:
+        StudyError: names the key and the token.
+    """
+
+    def largest(value: Any) -> int:
+        """Return the largest number in nested lists."""
+        return max(map(largest, value)) if isinstance(value, list) else value
+
+    given = job.training.extra.get("generation_kwargs", {})
+    tokens = {name: given[name] for name in given if name.endswith(("_tokens", "_ids"))}
+    tokens.pop("min_new_tokens", None)
+    tokens["sequence_bias"] = [sequence for sequence, _ in given.get("sequence_bias", ())]
+    for name, value in tokens.items():
+        if value and (token := largest(value)) >= size:
+            raise StudyError(
+                f"training.extra.generation_kwargs.{name}: the model has {size} tokens, and no"
+                f" token {token}; correct it"
+            )
+
+
 @contextmanager
 def naming_extra(job: TrainJob) -> Iterator[None]:
     """Name `training.extra` in what TRL or transformers say of a value, or of a missing package.
@@ -84,7 +127,7 @@ def naming_extra(job: TrainJob) -> Iterator[None]:
     """
     try:
         yield
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError, ArithmeticError) as error:
         if isinstance(error, StudyError) or not job.training.extra:
             raise
         raise StudyError(f"training.extra ({', '.join(job.training.extra)}): {error}") from error

@@ -29,9 +29,11 @@ from thinktuning.commands.inputs import check_tokens, fingerprint, read_inputs
 from thinktuning.commands.recorder import diverged, recorder
 from thinktuning.commands.settings import (
     check_extra,
+    check_vocabulary,
     keep_loss_in_float32,
     naming_extra,
     trainer_settings,
+    try_optimizer,
     untracked,
 )
 from thinktuning.commands.trackers import tracking
@@ -129,13 +131,13 @@ def train(
     loading = job.training.extra.get("model_init_kwargs", {})
     with naming_extra(job):
         model = AutoModelForCausalLM.from_pretrained(model_dir, dtype="float32", **loading)
+    check_vocabulary(job, model.config.get_text_config().vocab_size)
     model.generation_config = only_turn_ends(model, tokenizer)
     check_adapter(job, model)
     with Grader(num_workers=torch.get_num_threads()) as grader:  # the job's threads
         with naming_extra(job):
             trainer = build_trainer(job, model, tokenizer, prompts, grader, teacher, checkpoints)
-            # now, and not after the first rollouts, if the optimizer's package is missing
-            trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+            try_optimizer(trainer)
         check_tokens(trainer, prompts[:8], job.chat_template_kwargs)
         keep_loss_in_float32(trainer)
         if vllm := job.training.vllm:  # its engine samples here, and has reset the seed

@@ -15,7 +15,8 @@ from pydantic import Field, PositiveInt
 from thinktuning.io.section import Fraction, NonNegative, Number, Positive
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """Return the names in a text."""
     return text.split()
 
 
@@ -29,8 +30,12 @@ HONORED: Mapping[str, Any] = {
     "pad_to_multiple_of": PositiveInt,
     "tf32": None,
     "torch_compile": None,
-    "torch_compile_backend": None,
-    "torch_compile_mode": None,
+    "torch_compile_backend": Literal[
+        "aot_eager", "cudagraphs", "eager", "inductor", "onnxrt", "tensorrt", "tvm"
+    ],
+    "torch_compile_mode": Literal[
+        "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"
+    ],
     "torch_empty_cache_steps": PositiveInt,
     # the optimizer
     "adam_epsilon": Positive,
@@ -74,14 +79,14 @@ HONORED: Mapping[str, Any] = {
     "log_level_replica": LogLevel,
 }
 
-SAME = _names(
+SAME = names(
     "adam_beta1 adam_beta2 beta bf16 delta epsilon gradient_accumulation_steps learning_rate"
     " gradient_checkpointing loss_type lr_scheduler_type max_completion_length max_grad_norm"
     " max_steps num_generations num_iterations per_device_train_batch_size project report_to"
-    " run_name save_steps scale_rewards steps_per_generation temperature top_p warmup_steps"
+    " reward_weights run_name save_steps scale_rewards steps_per_generation temperature top_p warmup_steps"
     " weight_decay"
 )
-VLLM = _names(
+VLLM = names(
     "mode enable_sleep_mode server_base_url gpu_memory_utilization max_model_length"
     " tensor_parallel_size importance_sampling_correction importance_sampling_mode"
     " importance_sampling_clip_max importance_sampling_clip_min"
@@ -167,7 +172,8 @@ _REASONS: Mapping[str, str] = {
     "its hooks have not been tried; provenance.json has the peak memory": "debug"
     " skip_memory_metrics",
     "models are loaded from a local directory, without code of their own": "trust_remote_code",
-    "there is one reward, training.reward": "reward_weights multi_objective_aggregation",
+    "teaching, resampling and training.right_from go by the weighted sum of the rewards, and so must"
+    " the advantages": "multi_objective_aggregation",
     "a checkpoint does not have the reference model, so a resumed run would go on from another"
     " one": "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps",
     "the student has no tools": "max_tool_calling_iterations",
@@ -177,72 +183,5 @@ _REASONS: Mapping[str, str] = {
     ),
 }
 REFUSED: Mapping[str, str] = {
-    name: reason for reason, names in _REASONS.items() for name in _names(names)
-}
-
-# Optimizers of transformers that are refused.
-NO_OPTIMIZERS: Mapping[str, str] = {
-    **dict.fromkeys(
-        _names(
-            "galore_adamw_layerwise galore_adamw_8bit_layerwise galore_adafactor_layerwise"
-            " apollo_adamw_layerwise lomo adalomo"
-        ),
-        "its state is not in a checkpoint, so a resumed run would go on from another one",
-    ),
-    **dict.fromkeys(
-        _names("schedule_free_radam schedule_free_adamw schedule_free_sgd"),
-        "its averaged weights are not those that sample and are saved",
-    ),
-    **dict.fromkeys(
-        _names("adamw_torch_xla adamw_torch_npu_fused"), "it is for TPUs or NPUs, not tried here"
-    ),
-}
-ADAMW = ("adamw_torch", "adamw_torch_fused")
-
-# Arguments of `from_pretrained` that `model_init_kwargs` may have, and where others belong.
-LOADING = ["attn_implementation", "experts_implementation"]
-NOT_LOADING: Mapping[str, str] = {
-    "dtype": "weights are trained in float32; training.bf16 computes in bfloat16",
-    "torch_dtype": "weights are trained in float32; training.bf16 computes in bfloat16",
-    "revision": "the study's `model` has it",
-    "device_map": "resources.train decides which devices a training uses",
-    "quantization_config": "the published model is the one that was trained, in full precision",
-    "trust_remote_code": REFUSED["trust_remote_code"],
-}
-
-# Arguments that `gradient_checkpointing_kwargs`, and `lr_scheduler_kwargs` by schedule, may have.
-CHECKPOINTING = _names("debug determinism_check early_stop preserve_rng_state use_reentrant")
-SCHEDULES: Mapping[str, list[str]] = {
-    "cosine": ["num_cycles"],
-    "inverse_sqrt": ["timescale"],
-    "polynomial": ["lr_end", "power"],
-}
-
-# Arguments of transformers' GenerationConfig that `generation_kwargs` may have, and others' keys.
-SAMPLING = _names(
-    "bad_words_ids begin_suppress_tokens epsilon_cutoff eta_cutoff"
-    " exponential_decay_length_penalty min_new_tokens no_repeat_ngram_size"
-    " remove_invalid_values renormalize_logits sequence_bias suppress_tokens top_h typical_p"
-)
-BEAMS = "beams, and greedy answers, are not samples of the policy"
-NOT_SAMPLING: Mapping[str, str] = {
-    "max_new_tokens": "use training.max_completion_length",
-    "max_length": "use training.max_completion_length",
-    "max_tokens": "use training.max_completion_length",
-    "temperature": "use training.temperature",
-    "top_p": "use training.top_p",
-    "top_k": "use training.extra.top_k",
-    "min_p": "use training.extra.min_p",
-    "repetition_penalty": "use training.extra.repetition_penalty",
-    "cache_implementation": "use training.extra.cache_implementation",
-    "num_return_sequences": "use training.num_generations",
-    "n": "use training.num_generations",
-    "seed": "use seeds",
-    "do_sample": BEAMS,
-    "num_beams": BEAMS,
-    **dict.fromkeys(
-        _names("eos_token_id pad_token_id bos_token_id stop stop_strings stop_token_ids"),
-        "a completion ends with the turn's end of the model, and the reward reads that",
-    ),
-    "logprobs": "the trainer asks for what it needs",
+    name: reason for reason, listed in _REASONS.items() for name in names(listed)
 }

@@ -9,30 +9,33 @@ algorithm cannot honor, it refuses itself (`algorithms.options`). Types and defa
 """
 
 import difflib
+import functools
+import operator
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from thinktuning.algorithms.config import AlgorithmConfig
 from thinktuning.algorithms.options import LIMITED
 from thinktuning.io.section import Number
-from thinktuning.study.decisions import (
-    ADAMW,
+from thinktuning.study import optimizers
+from thinktuning.study.decisions import HONORED, OWNED, REFUSED
+from thinktuning.study.mappings import (
     CHECKPOINTING,
-    HONORED,
+    ENTRIES,
     LOADING,
-    NO_OPTIMIZERS,
+    LR_END,
     NOT_LOADING,
     NOT_SAMPLING,
-    OWNED,
-    REFUSED,
     SAMPLING,
     SCHEDULES,
+    STRICT,
+    check_names,
+    typed,
 )
 from thinktuning.teachers.protocol import Teacher
 
@@ -92,7 +95,8 @@ def checked(extra: dict[str, Any]) -> dict[str, Any]:
             values[name] = _checked(name, value)
         except ValidationError as error:
             first = error.errors()[0]
-            problems.append(_problem(name, first["msg"], first["input"]))
+            where = [part for part in first["loc"] if part in ENTRIES.get(name, {})]
+            problems.append(_problem(name, first["msg"], first["input"], *where[:1]))
         except ValueError as error:
             problems.append(_problem(name, str(error)))
     if problems:
@@ -100,10 +104,11 @@ def checked(extra: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _problem(name: str, text: str, found: Any = None) -> dict[str, Any]:
+def _problem(name: str, text: str, found: Any = None, *entry: int | str) -> dict[str, Any]:
     """Return an error of an option as pydantic has it; of a mapping, the message has the value."""
     found = {} if found is None else found
-    return {"type": "value_error", "loc": (name,), "input": found, "ctx": {"error": text}}
+    text = text.removeprefix("Value error, ")
+    return {"type": "value_error", "loc": (name, *entry), "input": found, "ctx": {"error": text}}
 
 
 def _checked(name: str, value: Any) -> Any:
@@ -118,25 +123,28 @@ def _checked(name: str, value: Any) -> Any:
         raise ValueError(f"cannot be set: {REFUSED[name]}; remove it")
     if name not in HONORED:
         raise ValueError(f"unknown option of trl.GRPOConfig; {_hint(name)}")
-    kind = HONORED[name]
-    if kind is None:
-        kind = Any
-        for each in known()[name]["type"].split(" | "):
-            if each != "None":
-                kind = KINDS[each] if kind is Any else kind | KINDS[each]
-    strict = ConfigDict(strict=True, allow_inf_nan=False)
-    value = TypeAdapter(kind, config=strict).validate_python(value)
-    if value == {}:
-        raise ValueError("is empty; remove it")
+    value = TypeAdapter(kind_of(name), config=STRICT).validate_python(value)
     if name == "optim":
-        _check_optimizer(value)
+        optimizers.check_optimizer(value, known()["optim"]["choices"])
     if name == "model_init_kwargs":
-        _check_names(value, LOADING, NOT_LOADING)
+        check_names(value, LOADING, NOT_LOADING)
     if name == "gradient_checkpointing_kwargs":
-        _check_names(value, CHECKPOINTING)
+        check_names(value, CHECKPOINTING)
     if name == "generation_kwargs" and (owned := [key for key in value if key in NOT_SAMPLING]):
         raise ValueError(f"{owned[0]} cannot be set here: {NOT_SAMPLING[owned[0]]}")
+    if name in ENTRIES:
+        value = typed(name, value)
+    if value == {}:
+        raise ValueError("is empty; remove it (in a method, set it to null)")
     return value
+
+
+def kind_of(name: str) -> Any:
+    """Return the type of an option that can be set: the narrower one, else TRL's."""
+    if (kind := HONORED[name]) is not None:
+        return kind
+    kinds = [KINDS[each] for each in known()[name]["type"].split(" | ") if each != "None"]
+    return functools.reduce(operator.or_, kinds)
 
 
 def _hint(name: str) -> str:
@@ -146,29 +154,6 @@ def _hint(name: str) -> str:
     if near := difflib.get_close_matches(name, known(), n=1, cutoff=0.6):
         return f"did you mean `{near[0]}`?"
     return f"those that can be set: {', '.join(sorted(HONORED))}"
-
-
-def _check_optimizer(name: str) -> None:
-    choices = known()["optim"]["choices"]
-    if name in NO_OPTIMIZERS:
-        raise ValueError(f"{name} cannot be used: {NO_OPTIMIZERS[name]}; choose another one")
-    if name not in choices:
-        near = difflib.get_close_matches(name, choices, n=1)
-        usable = ", ".join(each for each in choices if each not in NO_OPTIMIZERS)
-        hint = f"did you mean `{near[0]}`?" if near else f"choose from {usable}"
-        raise ValueError(f"transformers has no optimizer {name!r}; {hint}")
-
-
-def _check_names(
-    given: Mapping[str, Any], allowed: list[str], others: Mapping[str, str] = MappingProxyType({})
-) -> None:
-    for key in given:
-        if key in others:
-            raise ValueError(f"{key} cannot be set here: {others[key]}")
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(allowed)}"
-            raise ValueError(f"{key} cannot be set here; {hint}")
 
 
 def check_together(training: "TrainingConfig") -> None:
@@ -198,20 +183,15 @@ def _contradictions(training: "TrainingConfig") -> Iterator[tuple[str, str]]:
             needed = f"one of {', '.join(values)}" if values[1:] else "".join(values) or "set"
             where = f"training.extra.{key}" if key in HONORED else f"training.{key}"
             yield name, f"has no effect unless {where} is {needed}; set that too, or remove it"
-    optimizer = extra.get("optim", ADAMW[-1])
-    if "adam_epsilon" in extra and "adam" not in optimizer:
-        yield "adam_epsilon", f"has no effect on optim = {optimizer}; remove one of the two"
-    if "optim_args" in extra and optimizer in (*ADAMW, "adafactor", "adamw_8bit", "adamw_bnb_8bit"):
-        yield "optim_args", f"has no effect on optim = {optimizer}; remove it"
-    if "optim_target_modules" in extra and not optimizer.startswith(("galore", "apollo")):
-        yield "optim_target_modules", "is for optim: galore_* or apollo_*; remove it"
+    yield from optimizers.contradictions(extra)
+    yield from _of_values(training)
     if "cache_implementation" in extra and vllm:
         yield "cache_implementation", "has no effect with training.vllm; remove one of the two"
     named = {"lr_scheduler_kwargs": SCHEDULES.get(training.lr_scheduler_type)}
     named["generation_kwargs"] = None if vllm else SAMPLING  # vLLM refuses what it does not know
     for name, allowed in named.items():
         try:
-            _check_names(extra.get(name, {}), allowed) if allowed else None
+            check_names(extra.get(name, {}), allowed) if allowed else None
         except ValueError as error:
             yield name, str(error)
     reshaping = [name for name in RESHAPING_VLLM if name in extra]
@@ -224,6 +204,42 @@ def _contradictions(training: "TrainingConfig") -> Iterator[tuple[str, str]]:
             " which the trainer's are not: set training.vllm.importance_sampling_correction to"
             " false and training.vllm.max_logp_difference to null, or remove it",
         )
+
+
+def _of_values(training: "TrainingConfig") -> Iterator[tuple[str, str]]:
+    """Yield the options whose values contradict those of others."""
+    extra = training.extra
+    if extra.get("torch_compile") is False:
+        for name in ("torch_compile_backend", "torch_compile_mode"):
+            if name in extra:
+                yield name, "compiles the model, and torch_compile is false; remove one of the two"
+    low, high = (
+        extra.get(f"entropy_coef_{end}", known()[f"entropy_coef_{end}"]["default"])
+        for end in ("min", "max")
+    )
+    if low > high and extra.get("use_adaptive_entropy"):
+        name = "entropy_coef_min" if "entropy_coef_min" in extra else "entropy_coef_max"
+        yield name, f"the smallest, {low:g}, is above the largest, {high:g}; change one of the two"
+    end = extra.get("lr_scheduler_kwargs", {}).get("lr_end", LR_END)
+    if training.lr_scheduler_type == "polynomial" and end >= training.learning_rate:
+        yield (
+            "lr_scheduler_kwargs",
+            f"lr_end = {end:g} is not below training.learning_rate = {training.learning_rate:g}, so"
+            " the schedule cannot fall to it; lower it",
+        )
+    most = training.max_completion_length
+    least = extra.get("generation_kwargs", {}).get("min_new_tokens", 0)
+    if least >= most:
+        yield (
+            "generation_kwargs",
+            f"min_new_tokens = {least} is not below training.max_completion_length = {most}, so"
+            " no completion could end by itself; lower it",
+        )
+    checkpointing = extra.get("gradient_checkpointing_kwargs", {})
+    unread = {"debug", "determinism_check", "early_stop"} & checkpointing.keys()
+    if checkpointing.get("use_reentrant") and unread:
+        name = min(unread)
+        yield "gradient_checkpointing_kwargs", f"{name} has no effect with use_reentrant; remove it"
 
 
 def refusal(algorithm: AlgorithmConfig, training: "TrainingConfig") -> str | None:
