@@ -115,7 +115,7 @@ def test_what_transformers_refuses_names_the_key(training, tmp_path):
         ({"router_aux_loss_coef": 0.1}, "not a Mixture-of-Experts model"),
     ):
         with pytest.raises(
-            StudyError, match=rf"training\.extra \({next(iter(extra))}\): .*{reason}"
+            StudyError, match=rf"training\.extra \({', '.join(extra)}\): .*{reason}"
         ):
             train(resolve(extra=extra), model, data, tmp_path / "run")
 

@@ -54,7 +54,12 @@ def test_write_jsonl_refuses_nan(tmp_path):
     [
         ("methods:\n  a: {}\n  b: {}\n  a: {}\n", "duplicate key 'a'; (?s:.*)line 4"),
         ("a: 1\n'a': 2\n", "duplicate key 'a'"),
-        ("name: 2024-99-99\n", "month must be in 1..12"),
+        ("a: 1\nname: 2024-99-99\n", "YAML's type timestamp is not read here; quote (?s:.*)line 2"),
+        ("a: 2024-07-26 10:00:00\n", "type timestamp is not read here; quote it to make it text"),
+        ("a: !!set {x, y}\n", "type set is not read here; write a list"),
+        ("a: !!binary aGk=\n", "type binary is not read here"),
+        ("b: 1\na: &a {x: *a}\n", r"\*a stands within the value that it names; (?s:.*)line 2"),
+        ("a: &a [1, [*a]]\n", r"\*a stands within the value that it names"),
         ("[" * 5000, "recursion"),
     ],
 )
@@ -63,6 +68,13 @@ def test_yaml_that_is_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(StudyError, match=rf"study\.yaml: is not valid YAML: (?s:.*){message}"):
         read_yaml(path)
+
+
+def test_an_alias_may_stand_beside_what_it_names_and_a_quoted_date_is_text(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("a: &a {x: '2024-07-26'}\nb: &b [*a]\nc: [*a, *b]\n")
+    date = {"x": "2024-07-26"}
+    assert read_yaml(path) == {"a": date, "b": [date], "c": [date, [date]]}
 
 
 def test_a_merged_anchors_keys_may_be_overridden(tmp_path):

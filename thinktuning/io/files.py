@@ -119,11 +119,38 @@ _PLAIN_NUMBER = re.compile(
 
 
 class StrictLoader(yaml.SafeLoader):
-    """Rejects what YAML reads as something other than it says.
+    """Rejects what YAML reads as something other than it says, and what JSON does not have.
 
     Of duplicate keys in a mapping it would keep the last one; 010 would be 8, and 1:30 would be 90
-    (YAML 1.1).
+    (YAML 1.1). A date would be no text, and an alias may stand within what it names.
     """
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._open: list[str] = []  # anchors of the mappings and lists that are being read
+
+    def refuse_kind(self, node: yaml.Node) -> None:
+        """Refuse what has no counterpart in JSON: dates, sets, bytes."""
+        kind = node.tag.rpartition(":")[2]
+        fix = "quote it to make it text" if isinstance(node, yaml.ScalarNode) else "write a list"
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a value of YAML's type {kind} is not read here; {fix}", node.start_mark
+        )
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Read a value; an alias may not stand within the value that it names."""
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+            raise yaml.composer.ComposerError(
+                None,
+                None,
+                f"*{event.anchor} stands within the value that it names; write the value out",
+                event.start_mark,
+            )
+        self._open.append(event.anchor)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        return node
 
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Read a number that everyone reads alike: decimal, no leading zero, no colon."""
@@ -158,6 +185,8 @@ class StrictLoader(yaml.SafeLoader):
 
 for _kind in ("int", "float"):
     StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", StrictLoader.construct_number)
+for _kind in ("timestamp", "binary", "set", "omap", "pairs"):
+    StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", StrictLoader.refuse_kind)
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -170,5 +199,5 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.load(Path(path).read_text(encoding="utf-8"), StrictLoader)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # 2024-99-99 is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise StudyError(f"{path}: is not valid YAML: {error}") from None

@@ -83,8 +83,8 @@ SAME = names(
     "adam_beta1 adam_beta2 beta bf16 delta epsilon gradient_accumulation_steps learning_rate"
     " gradient_checkpointing loss_type lr_scheduler_type max_completion_length max_grad_norm"
     " max_steps num_generations num_iterations per_device_train_batch_size project report_to"
-    " reward_weights run_name save_steps scale_rewards steps_per_generation temperature top_p warmup_steps"
-    " weight_decay"
+    " reward_weights run_name save_steps scale_rewards steps_per_generation temperature top_p"
+    " warmup_steps weight_decay"
 )
 VLLM = names(
     "mode enable_sleep_mode server_base_url gpu_memory_utilization max_model_length"
@@ -172,8 +172,8 @@ _REASONS: Mapping[str, str] = {
     "its hooks have not been tried; provenance.json has the peak memory": "debug"
     " skip_memory_metrics",
     "models are loaded from a local directory, without code of their own": "trust_remote_code",
-    "teaching, resampling and training.right_from go by the weighted sum of the rewards, and so must"
-    " the advantages": "multi_objective_aggregation",
+    "teaching, resampling and training.right_from go by the weighted sum of the rewards, and so"
+    " must the advantages": "multi_objective_aggregation",
     "a checkpoint does not have the reference model, so a resumed run would go on from another"
     " one": "sync_ref_model ref_model_mixup_alpha ref_model_sync_steps",
     "the student has no tools": "max_tool_calling_iterations",
