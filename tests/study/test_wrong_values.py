@@ -1,10 +1,15 @@
 """Wrong values, contradictions and unreadable files are refused, with the path and the fix."""
 
+import datetime
+
 import pytest
 from edited_study import HUB_DATA, TASK, edited, message, refusal
 
 from thinktuning.io.errors import StudyError
 from thinktuning.study.reading import load_study, parse_study
+
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +80,46 @@ from thinktuning.study.reading import load_study, parse_study
         ("evaluation.temperature", 0, "evaluation.temperature = 0 gives the same answer"),
         ("tasks.sums.temperature", 0, "tasks.sums.temperature = 0 gives the same answer"),
         ("tasks.sums.max_gen_toks", 0, "tasks.sums.max_gen_toks: Input should be greater than 0"),
+        # free mappings
+        (
+            "chat_template_kwargs",
+            {"date": datetime.date(2024, 7, 26)},
+            "chat_template_kwargs.date: Input should be text, a number, true, false, null, or lists"
+            " and mappings of these; quote a date",
+        ),
+        (
+            "chat_template_kwargs",
+            {"a": [ENDLESS]},
+            "chat_template_kwargs.a: Input should have no N",
+        ),
+        ("data.train.params", {"a": float("nan")}, "data.train.params.a: Input should have no NaN"),
+        (
+            "evaluation.model_args",
+            {"dtype": float("inf")},
+            "evaluation.model_args.dtype: Input should have no NaN, no infinity",
+        ),
+        (
+            "sweep",
+            {"points": {"a": {"training.beta": float("nan")}}},
+            "sweep.points.a.training.beta: Input should have no NaN",
+        ),
+        # keys that are no text, and values of several types
+        (
+            "sweep",
+            {"axes": {"a": {"key": "training.lora", "values": {False: None, "yes": {"r": 4}}}}},
+            "sweep.axes.a.values: the key False is not text; quote it (YAML reads no, yes, on and"
+            " off as false or true)",
+        ),
+        (
+            "sweep",
+            {"axes": {"a": {"key": "training.beta", "values": 5}}},
+            "sweep.axes.a.values: Input should be a valid list, or a valid dictionary (found 5)",
+        ),
+        (
+            "training.report_to",
+            True,
+            "training.report_to: Input should be a valid string, or a valid list (found True)",
+        ),
         # contradictions between keys
         ("training.num_generations", 1, "training.num_generations: Input should be greater than"),
         (
@@ -190,6 +235,11 @@ def test_the_reward_of_the_whole_text_needs_numbers_or_latex(kind):
     assert "method thinktuning has training.reward: whole_text" in message(study)
     study["data"]["answer_kind"] = "latex"
     assert parse_study(study, "test")
+
+
+def test_keys_that_are_no_text_are_to_be_quoted():
+    for key, study in ((True, {True: 1}), (2, {"methods": {2: {}}})):
+        assert f"the key {key} is not text; quote it" in message(edited("name", "x") | study)
 
 
 def test_a_study_that_is_not_a_mapping():

@@ -1,14 +1,14 @@
 """The study sections `data` and `prompt`: where questions come from, and how they are asked."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from thinktuning.data.formats import FORMATS, check_format
 from thinktuning.grading.answers import AnswerKind
 from thinktuning.io import functions
-from thinktuning.io.section import Name, Section
+from thinktuning.io.section import Name, Plain, Section
 
 COLUMNS = {"id", "question", "answer", "source", "subset", "solution", "options"}  # of questions
 
@@ -20,7 +20,7 @@ class ReasoningGymConfig(Section):
     generator: str
     size: PositiveInt
     seed: int
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: dict[str, Plain] = Field(default_factory=dict)
 
 
 class RecordsConfig(Section):

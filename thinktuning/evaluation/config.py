@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from thinktuning.data.config import COLUMNS, Source, check_kind, has_own_format
 from thinktuning.grading.answers import AnswerKind
 from thinktuning.grading.own_reward import IN_EVALUATION, check_columns, missing_columns
-from thinktuning.io.section import Number, Section, Seed
+from thinktuning.io.section import Number, Plain, Section, Seed
 from thinktuning.teachers.config import BackendConfig
 
 TASKS = Path(__file__).parent / "tasks"
@@ -163,7 +163,7 @@ class EvaluationConfig(Section):
     """
 
     backend: Literal["hf", "vllm"] = "hf"
-    model_args: dict[str, Any] = Field(default_factory=dict)
+    model_args: dict[str, Plain] = Field(default_factory=dict)
     temperature: Annotated[Number, Field(ge=0)]
     max_gen_toks: PositiveInt
     batch_size: BatchSize
@@ -189,7 +189,7 @@ class StudyEvaluationConfig(Section):
     """
 
     backend: Literal["hf", "vllm"] = "hf"
-    model_args: dict[str, Any] = Field(
+    model_args: dict[str, Plain] = Field(
         default_factory=dict,
         json_schema_extra=lambda schema: schema.update(
             propertyNames={"enum": list(ANY_ENGINE_ARGS)}

@@ -1,9 +1,12 @@
 """User errors, and readable messages for pydantic's validation errors."""
 
 import difflib
-from typing import Any, get_args, get_origin
+from collections.abc import Iterator
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 DISCRIMINATORS = ("source", "type")  # keys whose value selects a section's class
 
@@ -14,6 +17,10 @@ FORMER = {
     "behaviours": "it is now `behaviors`",
     "base": "it is now `model`",
 }
+
+
+# A key path, the sections that may hold its last key, and the path of the last union of types.
+Followed = tuple[list[str], list[type[BaseModel]], tuple[str, ...] | None]
 
 
 class StudyError(ValueError):
@@ -29,8 +36,7 @@ def describe(error: ValidationError, kind: type[BaseModel], prefix: str = "") ->
         prefix: put before every key path.
     """
     lines = []
-    for item in error.errors():
-        keys, sections = _follow(kind, item["loc"])
+    for item, (keys, sections, _) in _merged(kind, error):
         message = item["msg"].removeprefix("Value error, ").strip()
         match item["type"]:
             case "extra_forbidden":
@@ -46,11 +52,44 @@ def describe(error: ValidationError, kind: type[BaseModel], prefix: str = "") ->
                 message += f" (found {item['ctx']['tag']!r})"
             case "json_invalid":
                 pass  # the input is the whole file
+            case "invalid_key" | "string_type" if _is_key(item):
+                keys.pop()
+                message = f"the key {item['input']!r} is not text; quote it (YAML reads no, yes, on"
+                message += " and off as false or true)"
             case _ if not isinstance(item["input"], dict | BaseModel):
                 message += f" (found {item['input']!r:.80})"
         path = prefix + ".".join(keys)
         lines.append(f"  {path}: {message}" if path else f"  {message}")
     return "\n".join(lines)
+
+
+def _is_key(item: ErrorDetails) -> bool:
+    return item["type"] == "invalid_key" or item["loc"][-1] == "[key]"
+
+
+def _merged(
+    kind: type[BaseModel], error: ValidationError
+) -> Iterator[tuple[ErrorDetails, Followed]]:
+    """Yield an error's items with their places, one where a value is of none of several types.
+
+    If it is of one of them, and something in it is wrong, only that is said.
+    """
+    found = [(item, _follow(kind, item["loc"])) for item in error.errors()]
+    mismatches: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    inside = set()
+    for item, (keys, _, choice) in found:
+        if choice == tuple(keys) and item["type"].endswith("_type"):
+            mismatches.setdefault(choice, []).append(item)
+        else:
+            inside.add(choice)
+    for item, followed in found:
+        of_choice = mismatches.get(followed[2] or (), [])
+        if item not in of_choice:
+            yield item, followed
+        elif item is of_choice[0] and followed[2] not in inside:
+            others = [each["msg"].removeprefix("Input should be ") for each in of_choice[1:]]
+            item["msg"] = ", or ".join([item["msg"], *others])
+            yield item, followed
 
 
 def _hint(key: str, sections: list[type[BaseModel]]) -> str:
@@ -63,15 +102,21 @@ def _hint(key: str, sections: list[type[BaseModel]]) -> str:
     return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
 
 
-def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
+def _follow(kind: Any, location: tuple[int | str, ...]) -> Followed:
     """Return an error's location as a key path, and the sections that may hold its last key.
 
-    Pydantic's location also contains the tag of every union on the way, and a `[key]` marker after
-    a bad mapping key; both are dropped.
+    Pydantic's location also contains the tag or the type of every union's member on the way, and a
+    `[key]` marker after a bad mapping key; they are dropped. Third, the key path of the last union
+    of types that are no sections, if any.
     """
     keys: list[str] = []
     sections: list[type[BaseModel]] = []
+    choice: tuple[str, ...] | None = None
     for part in location:
+        if len(members := _members(kind)) > 1:
+            named = [each for each in members if str(part).startswith(_type_name(each))]
+            kind, choice = (named or [Any])[0], tuple(keys)
+            continue
         sections = _sections(kind)
         tagged = [section for section in sections if part in _tags(section)]
         if entries := _entries(kind):
@@ -84,7 +129,22 @@ def _follow(kind: Any, location: tuple[int | str, ...]) -> tuple[list[str], list
         elif part == "[key]":
             continue
         keys.append(str(part))
-    return keys, sections
+    return keys, sections, choice
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the types of a union of any but sections, without None."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) not in (Union, UnionType) or _sections(annotation):
+        return []
+    return [each for each in get_args(annotation) if each is not type(None)]
+
+
+def _type_name(annotation: Any) -> str:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return str(getattr(get_origin(annotation) or annotation, "__name__", annotation))
 
 
 def _entries(annotation: Any) -> Any:

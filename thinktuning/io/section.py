@@ -1,10 +1,12 @@
 """The base class and the field types of every section of a study."""
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,6 +25,20 @@ def _scientific(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Refuse what JSON, in which jobs are written, cannot represent."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("Input should have no NaN, no infinity and nothing endless") from None
+    except TypeError:
+        raise ValueError(
+            "Input should be text, a number, true, false, null, or lists and mappings of these;"
+            " quote a date"
+        ) from None
     return value
 
 
@@ -47,6 +63,7 @@ Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_scientific), _TE
 Percent = Annotated[float, Field(ge=0, le=100)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # the range numpy accepts
 Name = Annotated[str, Field(pattern=NAME)]
+Plain = Annotated[Any, AfterValidator(_plain)]  # any value that JSON has
 
 
 class Section(BaseModel):

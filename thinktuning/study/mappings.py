@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter
 
-from thinktuning.io.section import Fraction, NonNegative, Number, Positive
+from thinktuning.io.section import Fraction, NonNegative, Number, Plain, Positive
 from thinktuning.study.decisions import REFUSED, names
 
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -116,7 +116,7 @@ def typed(option: str, given: Mapping[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in given.items():
         if value is not None:
-            entry = TypeAdapter(dict[str, kinds.get(name, Any)], config=STRICT)  # type: ignore[misc]
+            entry = TypeAdapter(dict[str, kinds.get(name, Plain)], config=STRICT)  # type: ignore[misc]
             found |= entry.validate_python({name: value})
     return found
 

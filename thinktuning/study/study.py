@@ -9,7 +9,7 @@ Methods are data: named sets of overrides of the sections `prompt`, `training`, 
 Imports neither torch nor transformers: `thinktuning --help` and the Snakefile import it.
 """
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
 
@@ -22,7 +22,7 @@ from thinktuning.evaluation.config import (
     TaskConfig,
 )
 from thinktuning.io.errors import StudyError, describe
-from thinktuning.io.section import Name, Section, Seed
+from thinktuning.io.section import Name, Plain, Section, Seed
 from thinktuning.models.chat import check_options
 from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
@@ -50,7 +50,7 @@ from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers.config import TeacherConfig
 
 OVERRIDABLE = ("prompt", "training", "algorithm", "teacher")
-TemplateOptions = Annotated[dict[str, Any], AfterValidator(check_options)]
+TemplateOptions = Annotated[dict[str, Plain], AfterValidator(check_options)]
 
 
 class Study(Section):

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from thinktuning.io.section import Name, Section
+from thinktuning.io.section import Name, Plain, Section
 
 # What methods, tasks, seeds and the comparison are is the same at every point.
 SECTIONS = (
@@ -39,7 +39,7 @@ BY_POINT = "point"  # a figure's x that is the points themselves
 LONGEST = 120  # characters of a point's name, which is also that of a directory
 
 PointName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
-Settings = dict[str, Any]  # dotted key -> value
+Settings = dict[str, Plain]  # dotted key -> value
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AxisConfig(Section):
     """
 
     key: str | None = None
-    values: list[Any] | dict[PointName, Any] = Field(default_factory=list)
+    values: list[Plain] | dict[PointName, Plain] = Field(default_factory=list)
     points: dict[PointName, Settings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
