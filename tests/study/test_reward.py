@@ -112,6 +112,10 @@ def test_without_one_the_resolved_job_is_as_before():
             {"reward": ["last_box", "rewards:brevity"], "reward_weights": [1.0]},
             "reward_weights has 1 numbers for 2 rewards; give one each",
         ),
+        (
+            {"reward": ["last_box", "rewards:brevity"], "reward_weights": [0, 0.0]},
+            "reward_weights are all 0, so nothing is rewarded; raise one",
+        ),
         ({"right_from": 0.5}, "right_from = 0.5, but reward last_box is 1 for what is right and 0"),
     ],
 )

@@ -8,6 +8,8 @@ from edited_study import HUB_DATA, TASK, edited, message, refusal
 from thinktuning.io.errors import StudyError
 from thinktuning.study.reading import load_study, parse_study
 
+GRID = {"axes": {"a": {"key": "training.beta", "values": [0.0, 0.1]}}}
+OF_ITSELF = {"baselines": ["grpo"], "published": {"grpo": {"grpo": {"sums": 1.0}}}}
 ENDLESS: list = []
 ENDLESS.append(ENDLESS)
 
@@ -119,6 +121,40 @@ ENDLESS.append(ENDLESS)
             "training.report_to",
             True,
             "training.report_to: Input should be a valid string, or a valid list (found True)",
+        ),
+        # what could only mislead
+        (
+            "comparison.expected",
+            {"grpo": {"sums": [60, 40]}},
+            "comparison.expected.grpo.sums: the range begins above its end; write [40, 60]",
+        ),
+        (
+            "comparison.expected",
+            {"grpo": {"sums": [0.4, 0.6]}},
+            "comparison.expected.grpo.sums: accuracies are in percent, and this is below 1; write"
+            " [40, 60]",
+        ),
+        ("comparison.baselines", ["grpo", "grpo"], "comparison.baselines: names grpo more than on"),
+        (
+            "comparison",
+            {"baselines": ["grpo"], "published": {"grpo": {"thinktuning": {"sums": 1.0}}}},
+            "comparison: published.grpo.thinktuning would not be shown: the tables compare",
+        ),
+        ("comparison", OF_ITSELF, "comparison: published.grpo.grpo would not be shown"),
+        (
+            "training.held_out",
+            {"task": "sums", "eval_steps": 82},
+            "training: held_out.eval_steps = 82 is above max_steps = 80, so the questions",
+        ),
+        (
+            "sweep",
+            GRID | {"gap": {"asked": "zero_shot", "plain": "zero_shot"}},
+            "sweep.gap: asked and plain are both zero_shot, so every gap is 0; name two methods",
+        ),
+        (
+            "sweep",
+            GRID | {"figure": {"methods": ["grpo", "grpo"]}},
+            "sweep.figure.methods: names grpo more than once; list each once",
         ),
         # contradictions between keys
         ("training.num_generations", 1, "training.num_generations: Input should be greater than"),

@@ -42,6 +42,13 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def once(value: list[Any]) -> list[Any]:
+    """Refuse a list that names something twice."""
+    if repeated := [each for each in value if value.count(each) > 1]:
+        raise ValueError(f"names {repeated[0]} more than once; list each once")
+    return value
+
+
 class Or:
     """Adds to a field's JSON schema what a validator converts to the field's type."""
 

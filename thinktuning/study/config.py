@@ -1,10 +1,10 @@
 """The study sections `methods` and `comparison`."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from thinktuning.io.section import Name, Or, Percent, Section
+from thinktuning.io.section import Name, Or, Percent, Section, once
 
 
 class MethodConfig(Section):
@@ -22,7 +22,20 @@ T = TypeVar("T")
 OrNone = Annotated[  # null: {}
     T, BeforeValidator(lambda value: {} if value is None else value), Or(type="null")
 ]
-Band = Annotated[list[Percent], Field(min_length=2, max_length=2)]
+
+
+def _band(value: list[float]) -> list[float]:
+    low, high = value
+    if low > high:
+        raise ValueError(f"the range begins above its end; write [{high:g}, {low:g}]")
+    if high < 1:
+        raise ValueError(
+            f"accuracies are in percent, and this is below 1; write [{100 * low:g}, {100 * high:g}]"
+        )
+    return value
+
+
+Band = Annotated[list[Percent], Field(min_length=2, max_length=2), AfterValidator(_band)]
 
 
 class ComparisonConfig(Section):
@@ -33,7 +46,20 @@ class ComparisonConfig(Section):
     accuracy outside is flagged with its likely causes.
     """
 
-    baselines: list[Name]
+    baselines: Annotated[list[Name], AfterValidator(once)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     published: OrNone[dict[Name, dict[Name, dict[Name, float]]]] = Field(default_factory=dict)
     expected: OrNone[dict[Name, dict[Name, Band]]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _published(self) -> Self:
+        for method, baselines in self.published.items():
+            for baseline in baselines:
+                if baseline not in self.baselines or baseline == method:
+                    raise ValueError(
+                        f"published.{method}.{baseline} would not be shown: the tables compare"
+                        f" methods with baselines {self.baselines}, and none with itself; add"
+                        f" {baseline} there, or remove the numbers (in an extending study:"
+                        " published: null)"
+                    )
+        return self

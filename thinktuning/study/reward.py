@@ -49,7 +49,7 @@ Weights = Annotated[list[Number] | None, Field(exclude_if=lambda weights: weight
 
 
 def check_weights(rewards: Sequence[str], weights: Sequence[float] | None) -> None:
-    """Refuse weights that are not one for each of several rewards.
+    """Refuse weights that are not one for each of several rewards, or all 0.
 
     Raises:
         ValueError: says how many there should be.
@@ -65,6 +65,8 @@ def check_weights(rewards: Sequence[str], weights: Sequence[float] | None) -> No
         raise ValueError(
             f"reward_weights has {len(weights)} numbers for {len(rewards)} rewards; give one each"
         )
+    if not any(weights):
+        raise ValueError("reward_weights are all 0, so nothing is rewarded; raise one")
 
 
 def check_threshold(rewards: Sequence[str], right_from: float | None) -> None:

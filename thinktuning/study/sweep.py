@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from thinktuning.io.section import Name, Plain, Section
+from thinktuning.io.section import Name, Plain, Section, once
 
 # What methods, tasks, seeds and the comparison are is the same at every point.
 SECTIONS = (
@@ -98,6 +98,15 @@ class GapConfig(Section):
     asked: Name
     plain: Name
 
+    @model_validator(mode="after")
+    def _of_two(self) -> Self:
+        if self.asked == self.plain:
+            raise ValueError(
+                f"asked and plain are both {self.asked}, so every gap is 0; name two methods, one"
+                " with the prompt that asks"
+            )
+        return self
+
 
 # matplotlib's name; jobs of studies that do not give it do not mention it
 XScale = Annotated[
@@ -118,7 +127,7 @@ class SweepFigureConfig(Section):
     x: str | None = None
     xscale: XScale = "linear"
     baseline: Name | None = None
-    methods: list[Name] = Field(default_factory=list)
+    methods: Annotated[list[Name], AfterValidator(once)] = Field(default_factory=list)
 
 
 class SweepConfig(Section):

@@ -241,6 +241,11 @@ class TrainingConfig(TrackedSection):
         if self.held_out:
             reasons["held_out.eval_steps"] = "metrics have a row for each, not for its parts"
             values["held_out.eval_steps"] = self.held_out.eval_steps
+            if self.held_out.eval_steps > self.max_steps:
+                raise ValueError(
+                    f"held_out.eval_steps = {self.held_out.eval_steps} is above max_steps ="
+                    f" {self.max_steps}, so the questions would never be asked; lower it"
+                )
         steps = self.optimizer_steps_per_rollout_batch
         for name, reason in reasons.items():
             if (value := values[name]) % steps:
