@@ -82,6 +82,21 @@ def test_host_memory_of_the_jobs_that_run_at_a_time(
         assert fixes == ["snakemake --resources mem_mb=7000 runs fewer at a time"]
 
 
+def test_a_directory_without_a_model_is_a_problem_and_so_is_one_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = yaml.safe_load((ROOT / "config.yaml").read_text())["data"]
+    data["train"] = {"source": "jsonl", "path": "."}
+    asking = default_study(model={"source": "path", "path": "."}, data=data)
+    rows = requirements.examine(asking)
+    found = by_check(rows)
+    assert found["base"].status == found["data.train"].status == "problem"
+    assert "has no config.json" in found["base"].found
+    assert found["data.train"].found == ". is a directory"
+    assert any(row.found.startswith("not estimated: ") for row in rows if row.check == "memory")
+    (tmp_path / "config.json").write_text("{}")
+    assert "has no tokenizer" in by_check(requirements.examine(asking))["base"].found
+
+
 def test_models_and_questions_that_have_not_been_fetched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))

@@ -110,7 +110,10 @@ def test_names_of_values(value, name):
 
 
 @given(
-    st.lists(st.one_of(st.integers(), st.floats(allow_nan=False), st.booleans()), min_size=1),
+    st.lists(
+        st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans()),
+        min_size=1,
+    ),
     st.sampled_from(["a", "b_1"]),
 )
 def test_names_of_points_are_names_of_directories(values, axis):

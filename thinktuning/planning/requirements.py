@@ -7,10 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from thinktuning.data.config import HubConfig, JsonlConfig, ReasoningGymConfig, parts
 from thinktuning.data.sources import generate
@@ -19,9 +16,10 @@ from thinktuning.models.checks import required
 from thinktuning.models.config import HubModelConfig, PackageModelConfig, PathModelConfig
 from thinktuning.models.sources import find_packaged
 from thinktuning.planning.costs import GIB, MIB, is_known
-from thinktuning.planning.doctor import Finding, train_jobs
+from thinktuning.planning.doctor import Finding
 from thinktuning.planning.estimates import StageEstimate, suggested_mem_mb
 from thinktuning.planning.points import estimate_points
+from thinktuning.planning.servers import servers
 from thinktuning.study.sharing import homes, place
 from thinktuning.study.study import Study
 
@@ -34,23 +32,39 @@ def examine(study: Study | None) -> list[Finding]:
     """Return the findings; without a study only those about disk, token and network."""
     if study is None:
         return [disk([]), token(needed=False), network()]
-    estimates = cached_estimates(study)
+    estimates: list[StageEstimate] = []
+    unknown = []
+    try:
+        estimates = cached_estimates(study)
+    except StudyError as error:
+        found, _, fix = str(error).rpartition("; ")
+        fix = fix if found else "correct it"
+        unknown = [Finding("memory", "warning", f"not estimated: {found or error}", fix)]
     sources = list(dict.fromkeys([*models(study), *questions(study)]))  # each repository once
     missing = any(finding.found.startswith(ABSENT) for finding in sources)
     memory = [*gpu_memory(study, estimates), *host_memory(study, estimates)]
-    found = [*memory, disk(estimates), *sources, token(missing), network(), *servers(study)]
-    return list(dict.fromkeys(found))  # points of a sweep need much alike
+    rows = [
+        *unknown,
+        *memory,
+        disk(estimates),
+        *sources,
+        token(missing),
+        network(),
+        *servers(study),
+    ]
+    return list(dict.fromkeys(rows))  # points of a sweep need much alike
 
 
 def cached_estimates(study: Study) -> list[StageEstimate]:
-    """Return `thinktuning plan`'s estimates; none if the size of a model is not known here."""
+    """Return `thinktuning plan`'s estimates; none if the size of a model is not known here.
+
+    Raises:
+        StudyError: a model cannot be read.
+    """
     hub = [m for m in (p.model for p in study.points().values()) if isinstance(m, HubModelConfig)]
-    try:
-        if not all(is_known(model) or cached(model.repo, model.revision) for model in hub):
-            return []
-        return [one for found in estimate_points(study).values() for one in found]
-    except StudyError:  # what is missing has its own row
+    if not all(is_known(model) or cached(model.repo, model.revision) for model in hub):
         return []
+    return [one for found in estimate_points(study).values() for one in found]
 
 
 def gpu_memory(study: Study, estimates: Sequence[StageEstimate]) -> Iterator[Finding]:
@@ -141,7 +155,7 @@ def models(study: Study) -> Iterator[Finding]:
                 made = place(found[point][f"models/{name}"], f"models/{name}")
                 yield hub(name, model.repo, model.revision, made, f"{made}/provenance.json")
             case PathModelConfig():
-                yield local(name, Path(model.path), "correct the path")
+                yield local_model(name, Path(model.path))
             case PackageModelConfig():
                 yield packaged(name, model)
 
@@ -161,7 +175,7 @@ def questions(study: Study) -> Iterator[Finding]:
     for point, key, source in named:
         match source:
             case JsonlConfig():
-                yield local(key, Path(source.path), "correct the path, or fetch the file")
+                yield local_file(key, Path(source.path))
             case HubConfig():
                 data = place(point, "data")
                 made, record = f"{data}/train.jsonl", f"{data}/config.json"
@@ -191,11 +205,25 @@ def packaged(name: str, model: PackageModelConfig) -> Finding:
     return Finding(name, "ok", f"{model.package} has {model.gguf_file}")
 
 
-def local(name: str, path: Path, fix: str) -> Finding:
-    """Check that a path in the study exists."""
-    if path.exists():
+def local_model(name: str, path: Path) -> Finding:
+    """Check that a directory in the study has a model's files."""
+    if not path.exists():
+        absent = f"{path} does not exist in {Path.cwd()}"
+        return Finding(name, "problem", absent, "correct the path")
+    try:
+        list(required(path, str(path)))
+    except StudyError as error:
+        found, _, fix = str(error).partition("; ")
+        return Finding(name, "problem", found, fix or "correct the path")
+    return Finding(name, "ok", str(path))
+
+
+def local_file(name: str, path: Path) -> Finding:
+    """Check that a file in the study exists."""
+    if path.is_file():
         return Finding(name, "ok", str(path))
-    return Finding(name, "problem", f"{path} does not exist in {Path.cwd()}", fix)
+    found = f"{path} is a directory" if path.is_dir() else f"{path} does not exist in {Path.cwd()}"
+    return Finding(name, "problem", found, "correct the path, or fetch the file")
 
 
 def hub(
@@ -265,25 +293,3 @@ def token(needed: bool) -> Finding:
         return Finding("HF token", "ok", "none, and nothing is left to fetch")
     fix = "for a gated one (Llama, GPQA), accept its terms on the hub, then hf auth login"
     return Finding("HF token", "warning", "none, and something has to be fetched", fix)
-
-
-def servers(study: Study) -> Iterator[Finding]:
-    """Check that the servers of teachers, judge and rollouts respond."""
-    endpoints = {}
-    for job in train_jobs(study):
-        if job.algorithm.uses_teacher and job.teacher.openai:
-            endpoints[f"{job.teacher.openai.base_url}/models"] = f"teacher of {job.method}"
-        if job.training.vllm and job.training.vllm.server_base_url:
-            endpoints[f"{job.training.vllm.server_base_url}/health"] = f"rollouts of {job.method}"
-    if study.judge and study.judge.openai:
-        endpoints[f"{study.judge.openai.base_url}/models"] = "judge"
-    for url, name in endpoints.items():
-        try:
-            urlopen(url, timeout=5).close()
-        except HTTPError as error:  # it is up, but e.g. wants a key
-            yield Finding(name, "warning", f"{url}: {error}", "check OPENAI_API_KEY and the path")
-        except (OSError, HTTPException, ValueError) as error:  # down, not HTTP, or a bad address
-            fix = "start it before training (docs/gpu.md), or correct its base_url"
-            yield Finding(name, "warning", f"{url}: {error}", fix)
-        else:
-            yield Finding(name, "ok", f"{url} responds")
