@@ -1,6 +1,7 @@
 """The base class and the field types of every section of a study."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,16 +17,12 @@ from pydantic import (
 )
 
 NAME = r"^[a-z0-9][a-z0-9_]*$"
+NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
 
 
 def _scientific(value: Any) -> Any:
     """Convert `1e-5`, which YAML 1.1 reads as a string, to a float."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    return float(value) if isinstance(value, str) and re.search(NUMBER, value) else value
 
 
 def _plain(value: Any) -> Any:
@@ -61,7 +58,7 @@ class Or:
         return {"anyOf": [handler(core_schema), self._schema]}
 
 
-_TEXT = Or(type="string", pattern=r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$")
+_TEXT = Or(type="string", pattern=NUMBER)
 
 Number = Annotated[float, BeforeValidator(_scientific), _TEXT]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_scientific), _TEXT]

@@ -147,6 +147,22 @@ def kind_of(name: str) -> Any:
     return functools.reduce(operator.or_, kinds)
 
 
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the JSON schema of each option that can be set; null is TRL's default."""
+    found = {}
+    for name in sorted(HONORED):
+        schema = TypeAdapter(kind_of(name)).json_schema()
+        if entries := ENTRIES.get(name):
+            schema["properties"] = {key: _or_null(entries[key]) for key in sorted(entries)}
+            schema["additionalProperties"] = name == "generation_kwargs"  # vLLM has others
+        found[name] = {"anyOf": [schema, {"type": "null"}]}
+    return found
+
+
+def _or_null(kind: Any) -> dict[str, Any]:
+    return {"anyOf": [TypeAdapter(kind).json_schema(), {"type": "null"}]}
+
+
 def _hint(name: str) -> str:
     """Return what may be meant by an unknown option."""
     if name in LOADING:

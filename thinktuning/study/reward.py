@@ -9,7 +9,7 @@ the reward from which it is, and without it what needs a right and a wrong is re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from thinktuning.data.config import COLUMNS, DataConfig, has_own_format
 from thinktuning.grading.own_reward import (
@@ -44,7 +44,12 @@ def _reward(value: Any) -> Any:
     return value
 
 
-Reward = Annotated[str | list[str], BeforeValidator(_reward)]
+_NAMED = {"type": "string", "pattern": rf"^({'|'.join(BUILT_IN)})$|:"}
+Reward = Annotated[
+    str | list[str],
+    BeforeValidator(_reward),
+    WithJsonSchema({"anyOf": [_NAMED, {"type": "array", "items": _NAMED, "minItems": 1}]}),
+]
 Weights = Annotated[list[Number] | None, Field(exclude_if=lambda weights: weights is None)]
 
 

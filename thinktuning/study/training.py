@@ -11,11 +11,18 @@ from thinktuning.io import functions
 from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section
 from thinktuning.io.trackers import TrackedSection
 from thinktuning.study.budget import BudgetConfig
-from thinktuning.study.decisions import HONORED
-from thinktuning.study.extra import CLIPPED, check_together, checked
+from thinktuning.study.extra import CLIPPED, check_together, checked, schemas
 from thinktuning.study.held_out import HeldOutConfig
 from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
 from thinktuning.trainer.config import passes
+
+
+def _of_extra(schema: dict[str, Any]) -> None:
+    """Write the options' types, and that null is none of them."""
+    options = {"type": schema.pop("type"), "properties": schemas(), "additionalProperties": False}
+    schema.pop("additionalProperties")
+    schema["anyOf"] = [options, {"type": "null"}]
+
 
 Options = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -130,9 +137,7 @@ class TrainingConfig(TrackedSection):
     extra: Annotated[Options, AfterValidator(checked)] = Field(
         default_factory=dict,
         exclude_if=lambda value: not value,
-        json_schema_extra=lambda schema: schema.update(
-            properties={name: {} for name in sorted(HONORED)}, additionalProperties=False
-        ),
+        json_schema_extra=_of_extra,
     )
 
     def files(self) -> dict[str, Path]:
