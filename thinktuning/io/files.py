@@ -139,13 +139,13 @@ class StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Read a value; an alias may not stand within the value that it names."""
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
             raise yaml.composer.ComposerError(
                 None,
                 None,
                 f"*{event.anchor} stands within the value that it names; write the value out",
-                event.start_mark,
+                event.start_mark,  # type: ignore[arg-type]
             )
         self._open.append(event.anchor)
         node = super().compose_node(parent, index)

@@ -113,10 +113,11 @@ def typed(option: str, given: Mapping[str, Any]) -> dict[str, Any]:
         ValidationError: an entry is of another type; it is the error's location.
     """
     kinds = ENTRIES[option]
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in given.items():
         if value is not None:
-            entry = TypeAdapter(dict[str, kinds.get(name, Plain)], config=STRICT)  # type: ignore[misc]
+            kind: Any = dict[str, kinds.get(name, Plain)]  # type: ignore[misc]
+            entry: TypeAdapter[Any] = TypeAdapter(kind, config=STRICT)
             found |= entry.validate_python({name: value})
     return found
 
