@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 from answered_study import ONE_SEED, run_compare, study
+from snakemake.cli import parse_args
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
+from thinktuning.commands import live
 from thinktuning.commands.jobs_view import JobsView
 from thinktuning.commands.live import Reporter
 from thinktuning.commands.run import snakemake_arguments
@@ -167,15 +170,61 @@ def test_running_jobs_are_told_from_time_to_time(tmp_path: Path) -> None:
     assert view.failures() == []
 
 
-def test_what_is_added_to_the_arguments() -> None:
+def test_what_is_added_to_the_arguments(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workflow)
+    for name in ("a.yaml", "b.yml"):
+        Path(name).write_text("{}")
     plugin = "--logger=thinktuning"
     assert snakemake_arguments([]) == [plugin, "--cores=all"]
     assert snakemake_arguments(["a.yaml", "-n", "--", "results/x"]) == [
-        *(plugin, "--cores=all", "--configfile=a.yaml", "-n", "--", "results/x")
+        *(plugin, "--cores=all", "-n", "--configfile", "a.yaml", "--", "results/x")
     ]
-    for limit in (["-c4"], ["--cores=4"], ["-j", "4"], ["--workflow-profile", "p"]):
+    for limit in (["-c4"], ["--cores=4"], ["-j", "4"], ["--workflow-profile", "p"], ["--core", "4"]):
         assert snakemake_arguments(limit) == [plugin, *limit]
-    assert snakemake_arguments(["-c1", "--logger", "other"]) == ["-c1", "--logger", "other"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files", "targets"),
+    [
+        (["a.yaml", "b.yml"], ["a.yaml", "b.yml"], []),
+        (["a.yaml", "--configfile", "b.yml"], ["a.yaml", "b.yml"], []),
+        (["a.yaml", "--configfile=b.yml", "x"], ["a.yaml", "b.yml"], ["x"]),
+        (["a.yaml", "x", "--configfiles", "b.yml", "--", "y"], ["a.yaml", "b.yml"], ["x", "y"]),
+        (["a.yaml", "-n", "x", "y"], ["a.yaml"], ["x", "y"]),
+        (["--configfile", "b.yml", "a.yaml"], ["b.yml", "a.yaml"], []),
+        (["-n", "--", "a.yaml"], [], ["a.yaml"]),
+    ],
+)
+def test_no_study_is_dropped(
+    workflow: Path, monkeypatch: pytest.MonkeyPatch, arguments, files, targets
+) -> None:
+    monkeypatch.chdir(workflow)
+    for name in ("a.yaml", "b.yml"):
+        Path(name).write_text("{}")
+    LoggerPluginRegistry().register_plugin("snakemake_logger_plugin_thinktuning", live)
+    _, parsed = parse_args(snakemake_arguments(arguments))
+    assert [*map(str, parsed.configfile)] == files and {*parsed.targets} == {*targets}
+
+
+def test_mistakes_are_one_line(workflow: Path) -> None:
+    def said(*arguments: str) -> str:
+        done = run(workflow, *arguments)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        return done.stderr
+
+    (workflow / "study.yaml").write_text("{}")
+    for given in (["-n", "study.yaml"], ["--directory", str(workflow), "study.yaml", "-n"]):
+        assert "run: study.yaml is not the first argument; put the study first" in said(*given)
+    (workflow / "Snakefile").unlink()
+    assert "has no Snakefile; run it in the repository, or in a directory that `thinktu" in said()
+
+
+def test_a_study_that_is_not_there(workflow: Path) -> None:
+    done = subprocess.run(
+        [*RUN[:4], "nosuch.yaml"], cwd=workflow, capture_output=True, text=True, env=environment()
+    )
+    missing = "nosuch.yaml: cannot be read (No such file or directory); check the path"
+    assert done.stderr == f"thinktuning: {missing}\n"
 
 
 def test_without_tables_only_the_page_is_named(workflow: Path) -> None:

@@ -6,7 +6,7 @@ Heavy imports wait until the arguments are parsed.
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from thinktuning.commands.followups import add_followups
@@ -98,23 +98,27 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and a non-zero exit code."""
-    name, *given = sys.argv[1:] or [""]
-    if name == "run" and not {"-h", "--help"} & {*given}:
-        from thinktuning.commands.run import run
-
-        return run(given)
-    arguments = parser().parse_args()
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        arguments.run(arguments)
+        start(sys.argv[1:])
     except StudyError as error:
         sys.exit(f"thinktuning: {error}")
     except Exception as error:
         if not disk_is_full(error):
             raise
         sys.exit(f"\nthinktuning: the disk is full; free some space and run it again ({error})")
+
+
+def start(given: Sequence[str]) -> None:
+    """Run a subcommand with its arguments."""
+    if given[:1] == ["run"] and not {"-h", "--help"} & {*given}:
+        from thinktuning.commands.run import run
+
+        return run(given[1:])
+    arguments = parser().parse_args(given)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run a study with a calm view of its jobs: `thinktuning run [STUDY] [snakemake's arguments]`.
+"""Run a study with a calm view of its jobs: `thinktuning run [STUDY ...] [snakemake's arguments]`.
 
 It is `snakemake --cores all`, in this process, with the logger plugin in `live`. Snakemake finds
 plugins among installed packages by their name, but not in editable installations: so the plugin is
@@ -6,9 +6,14 @@ registered here.
 """
 
 from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_yaml
 
 HELP = """\
-thinktuning run [STUDY] [snakemake's arguments]
+thinktuning run [STUDY ...] [snakemake's arguments]
 
 Run a study, or what is left of it: `snakemake --cores all` with a line per job, the bar and the
 rewards of each training, and at the end the headline and the page's address. Without a terminal it
@@ -16,15 +21,20 @@ prints plain lines. Errors look as they do with Snakemake, whose whole log is in
 
     thinktuning run                                         config.yaml
     thinktuning run studies/rivals.yaml --directory ~/rivals
+    thinktuning run STUDY resources.yaml                    the second file over the first one
     thinktuning run -R evaluate                             all arguments are Snakemake's
     thinktuning run --workflow-profile workflow/profiles/slurm
 """
 LOGGER = "--logger=thinktuning"
-LIMITS = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile")
+SUFFIXES = (".yaml", ".yml")  # of a study
 
 
 def run(arguments: Sequence[str]) -> None:
-    """Run Snakemake with these arguments; the first one may be a study file."""
+    """Run Snakemake with these arguments; the first ones may be study files.
+
+    Raises:
+        StudyError: there is no such study, a study is not first, or there is no workflow here.
+    """
     from snakemake.cli import main
     from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
@@ -35,17 +45,32 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def snakemake_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return Snakemake's arguments: those given, and what `thinktuning run` adds to them."""
-    given = list(arguments)
-    added = [] if any(is_option(argument, "--logger") for argument in given) else [LOGGER]
-    if not any(is_option(argument, *LIMITS) for argument in given):
+    """Return Snakemake's arguments: those given, and what `thinktuning run` adds to them.
+
+    Raises:
+        StudyError: there is no such study, a study is not first, or there is no workflow here.
+    """
+    from snakemake.api import resolve_snakefile
+    from snakemake.cli import get_argument_parser
+
+    studies = list(takewhile(lambda argument: argument.endswith(SUFFIXES), arguments))
+    given = list(arguments[len(studies) :])
+    end = given.index("--") if "--" in given else len(given)
+    given, targets = given[:end], given[end:]
+    parsed = get_argument_parser().parse_args(given)
+    for study in studies:
+        read_yaml(study)  # or say what is wrong with it, before Snakemake does
+    for path in parsed.targets:
+        if path.endswith(SUFFIXES) and Path(path).is_file():
+            raise StudyError(f"run: {path} is not the first argument; put the study first")
+    if resolve_snakefile(parsed.snakefile, allow_missing=True) is None:
+        raise StudyError(
+            f"{Path.cwd()}: has no Snakefile; run it in the repository, or in a directory that"
+            " `thinktuning new DIRECTORY` has written"
+        )
+    added = [] if parsed.logger else [LOGGER]
+    if not (parsed.cores or parsed.jobs or parsed.profile or parsed.workflow_profile):
         added.append("--cores=all")
-    if given and given[0].endswith((".yaml", ".yml")):
-        added.append(f"--configfile={given.pop(0)}")
-    return added + given  # in front, and with `=`, since targets may follow an option or `--`
-
-
-def is_option(argument: str, *names: str) -> bool:
-    """Tell whether an argument is one of these options; `-c4` and `--cores=4` are."""
-    short = tuple(name for name in names if not name.startswith("--"))
-    return argument.partition("=")[0] in names or argument.startswith(short)
+    if studies:  # the last --configfile counts
+        given += ["--configfile", *studies, *map(str, parsed.configfile)]
+    return [*added, *given, *targets]

@@ -110,7 +110,7 @@ def show(
     for remark in dict.fromkeys(of_points):  # each once
         out.print(remark)
     if resources:
-        out.print(f"\nRun the study with these resources: --configfile STUDY {resources}")
+        out.print(f"\nRun it with these resources: thinktuning run STUDY {resources}")
         return
     out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
     out.print(resources_block(study, estimates, gpu))
