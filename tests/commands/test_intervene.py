@@ -109,6 +109,19 @@ def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
             intervene(results, output, ["zero_shot"], [], Settings())
 
 
+def test_a_point_of_a_sweep_has_its_questions_elsewhere(results):
+    point, home = results / "steps-2", results / "steps-1"
+    home.mkdir()
+    (results / "data").rename(home / "data")
+    point.mkdir()
+    for name in ("eval", "models", "runs", "tables"):
+        (results / name).rename(point / name)
+    job = JOB.model_copy(update={"elsewhere": {"data": "../steps-1/data"}})
+    (point / "tables/config.json").write_text(to_json(job))
+    intervene(point, results / "out", ["zero_shot"], [], Settings(kinds=("cut",)))
+    assert ("zero_shot", "cut") in table(results / "out")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

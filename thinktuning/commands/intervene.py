@@ -85,7 +85,7 @@ def intervene(
             directories = [job.place(results, f"eval/{method}/seed{seed}") / t for t in tasks]
             model = model_of(job, results, method, seed)
             files = [output / method / f"seed{seed}" / f"{task}.json" for task in tasks]
-            make(directories, results / "data" / "eval", model, files, settings)
+            make(directories, job.place(results, "data") / "eval", model, files, settings)
             for task, file in zip(tasks, files, strict=True):
                 made.setdefault((method, task), []).append(read_json(file, ["rows"])["rows"])
     analysis.write(made, recorded(job, results, methods, tasks), job, output)
