@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from answered_study import batch
@@ -84,7 +86,9 @@ def test_curves_and_the_latest_rollout_on_a_terminal(tmp_path):
 
 
 def test_nothing_to_follow(tmp_path, capsys):
-    for path in (tmp_path, tmp_path / "absent"):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/config.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "absent", tmp_path / "tables"):
         with pytest.raises(StudyError, match="has no training, neither running nor finished; pass"):
             watch(path)
     run = tmp_path / "results/runs/grpo/seed0"
@@ -102,8 +106,66 @@ def test_a_training_that_has_gone_quiet_names_its_log(tmp_path):
     assert run.state() == "1 batches"
     run.log.parent.mkdir(parents=True)
     run.log.write_text("train:   2%|#  | 1/50 [00:01<00:01, 4batch/s]")
-    run.changed = time.monotonic() - 90
+    past = time.time() - 90
+    os.utime(run.directory / "checkpoints/metrics.jsonl", (past, past))
     assert run.state() == f"batch 1 of 50, none for 90 s: see {run.log}"
+
+
+def test_a_training_that_failed_before_its_first_batch_names_its_log(tmp_path, capsys):
+    run = tmp_path / "results/runs/grpo/seed0"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    log = tmp_path / "results/logs/train/grpo/seed0.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("thinktuning: no such model")
+    past = time.time() - 90
+    os.utime(log, (past, past))
+    watch(run, once=True)
+    said = f"grpo/seed0: waiting for the first batch, none for 90 s: see {log}\n"
+    assert capsys.readouterr().out == said
+
+    def interrupt(seconds):
+        if next(looks) == 2:
+            raise KeyboardInterrupt
+
+    looks = iter(range(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("thinktuning.analysis.watch.time.sleep", interrupt)
+        watch(run)
+    assert capsys.readouterr().out == said  # once while it is quiet
+
+
+def test_a_training_that_diverged_has_ended(tmp_path, capsys):
+    run = tmp_path / "results/runs/grpo/seed0"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints/metrics.jsonl").write_text(json.dumps(rows(1)[0]) + "\n")
+    (run / "checkpoints/diverged.jsonl").touch()
+    watch(tmp_path / "results")
+    said = capsys.readouterr().out
+    assert said.startswith("grpo/seed0: diverged after 1 batches: see ")
+    later = time.time() + 5  # it was started again
+    os.utime(run / "checkpoints/metrics.jsonl", (later, later))
+    assert not Run("grpo/seed0", run).ended
+
+
+@pytest.mark.parametrize(
+    ("at", "path"),
+    [("grpo", "seed0"), ("grpo/seed0", "."), ("", "grpo/seed0"), ("sft", "../grpo/seed0")],
+)
+def test_a_relative_path(tmp_path, capsys, monkeypatch, at, path):
+    runs = tmp_path / "results/runs"
+    (runs / "sft").mkdir(parents=True)
+    (runs / "grpo/seed0").mkdir(parents=True)
+    (runs / "grpo/seed0/config.json").write_text("{}")
+    monkeypatch.chdir(runs / at)
+    watch(Path(path), once=True)
+    assert capsys.readouterr().out == "grpo/seed0: waiting for the first batch\n"
+
+
+def test_rows_that_are_none_are_left_out(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('5\n{"rollout_batch": 1}\nnull\n{"step": 2}\n')
+    assert Tail(path).read() == (True, [{"step": 2}])
 
 
 def test_a_resumed_training_drops_what_came_after_its_checkpoint(tmp_path):
@@ -128,14 +190,14 @@ def test_a_resumed_training_drops_what_came_after_its_checkpoint(tmp_path):
 @given(st.lists(st.integers(0, 40), max_size=12))
 def test_a_tail_reads_each_row_once(tmp_path_factory, cuts):
     path = tmp_path_factory.mktemp("tail") / "rows.jsonl"
-    text = "".join(json.dumps({"row": i}) + "\n" for i in range(4)).encode()
+    text = "".join(json.dumps({"step": i}) + "\n" for i in range(4)).encode()
     tail, read = Tail(path), []
     for cut in [*sorted(cuts), len(text)]:
         have = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
             file.write(text[have:cut])
         read += tail.read()[1]
-    assert [row["row"] for row in read] == [0, 1, 2, 3]
+    assert [row["step"] for row in read] == [0, 1, 2, 3]
 
 
 @given(st.lists(st.floats(-5, 5), max_size=200), st.integers(1, 50))

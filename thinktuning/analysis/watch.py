@@ -2,10 +2,12 @@
 
 On a terminal it draws the curves of a run and its latest rollout, or the two main curves of each
 run of a study; elsewhere it prints a line per rollout batch. It reads the files that a training
-writes beside its checkpoints, and ends when every run has published its results.
+writes beside its checkpoints, and ends when every run has published its results or has diverged. A run
+that fails in another way or is killed leaves no sign: it is said that it is quiet, with its log.
 """
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-FILES = ("config.json", "metrics.jsonl", "checkpoints")  # a run's directory has one of them
+FILES = ("metrics.jsonl", "checkpoints")  # a run's directory has one of them when it has begun
 CURVES = {  # column of metrics.jsonl -> its name here
     "student_reward": "reward of the student",
     "reward": "reward after splicing",
@@ -58,13 +60,16 @@ class Tail:
         except OSError:  # not yet there, or just published
             return False, []
         self.offset += len(whole) + bool(whole)
-        rows = []
-        for line in whole.splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:  # cut short by a kill; a resumed training drops it
-                continue
-        return anew, rows
+        return anew, [row for line in whole.splitlines() if (row := parsed(line))]
+
+
+def parsed(line: bytes) -> Row | None:
+    """Return a row; None of a line that a kill cut short, which a resumed training drops."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int | float) else None
 
 
 @dataclass
@@ -76,6 +81,7 @@ class Run:
     metrics: list[Row] = field(default_factory=list)
     rollout: Row | None = None
     changed: float = field(default_factory=time.monotonic)
+    told: bool = False  # whether it has been said that it is quiet
 
     def __post_init__(self) -> None:
         """Open the files of the run, wherever it has them by now."""
@@ -86,15 +92,33 @@ class Run:
         }
 
     @property
+    def diverged(self) -> bool:
+        """Whether it has stopped because its loss or its gradients were not finite."""
+        mark = self.directory / "checkpoints/diverged.jsonl"
+        newer = self.directory / "checkpoints/metrics.jsonl"  # of another start
+        return mark.is_file() and (
+            not newer.is_file() or newer.stat().st_mtime <= mark.stat().st_mtime
+        )
+
+    @property
     def ended(self) -> bool:
-        """Whether its results are published."""
-        return (self.directory / "provenance.json").is_file()
+        """Whether its results are published, or it has diverged."""
+        return (self.directory / "provenance.json").is_file() or self.diverged
 
     @property
     def log(self) -> Path:
         """Its log, if the workflow started it."""
-        method, results = self.directory.parent.name, self.directory.parents[2]
-        return results / "logs/train" / method / f"{self.directory.name}.log"
+        method = self.directory.parent
+        return method.parent.parent / "logs/train" / method.name / f"{self.directory.name}.log"
+
+    @property
+    def quiet(self) -> float:
+        """Seconds since its last batch or, without one, since its log was written; 0 if waiting."""
+        metrics = [tail.path for (kind, _), tail in self.tails.items() if kind == "metrics"]
+        for path in (*metrics, self.log):
+            if path.is_file():
+                return time.time() - path.stat().st_mtime
+        return 0.0
 
     def update(self) -> list[Row]:
         """Read what is new; return the new rows of metrics."""
@@ -109,20 +133,21 @@ class Run:
                 self.metrics += rows
         fresh = [row for row in self.metrics if row["step"] > last]
         if fresh:
-            self.changed = time.monotonic()
+            self.changed, self.told = time.monotonic(), False
         return fresh
 
     def state(self) -> str:
         """Say how far the run is."""
         done = f"{len(self.metrics)} batches"
         if self.ended:
-            return f"ended after {done}"
+            return f"diverged after {done}: see {self.log}" if self.diverged else f"ended after {done}"
         if bar := last_bar(self.log):
             done = f"batch {len(self.metrics)} of {bar.total}"
         if not self.metrics:
-            return "waiting for the first batch"
-        quiet = time.monotonic() - self.changed
-        return f"{done}, none for {quiet:.0f} s: see {self.log}" if quiet > QUIET else done
+            done = "waiting for the first batch"
+        if self.quiet <= QUIET:
+            return done
+        return f"{done}, none for {self.quiet:.0f} s: see {self.log}"
 
 
 def watch(path: Path, every: float = 1.0, once: bool = False) -> None:
@@ -136,6 +161,7 @@ def watch(path: Path, every: float = 1.0, once: bool = False) -> None:
     Raises:
         StudyError: there is no training.
     """
+    path = Path(os.path.abspath(path))  # a run's name and log are those of the folders above it
     out = console()
     runs = find_runs(path)
     try:
@@ -155,8 +181,9 @@ def find_runs(path: Path) -> dict[Path, Run]:
     Raises:
         StudyError: there are none.
     """
-    if any((path / name).exists() for name in FILES) and not (path / "runs").is_dir():
-        return {path: Run(f"{path.absolute().parent.name}/{path.absolute().name}", path)}
+    resolved = path.parent.parent.name == "runs" and (path / "config.json").is_file()
+    if resolved or any((path / name).exists() for name in FILES):
+        return {path: Run(f"{path.parent.name}/{path.name}", path)}
     kinds = ("runs/*/seed*", "*/runs/*/seed*")  # the latter of a sweep's points
     found = sorted(p for kind in kinds for p in path.glob(kind) if p.is_dir())
     if not found:
@@ -184,13 +211,17 @@ def follow(out: "Console", path: Path, runs: dict[Path, Run], every: float, once
                 out.print(f"{runs[place].name}  {batch_text(row)}", markup=False)
         if ended or once:
             return
+        for run in runs.values():
+            if not run.told and not run.ended and run.quiet > QUIET:
+                run.told = True
+                out.print(f"{run.name}: {run.state()}", markup=False)
         time.sleep(every)
 
 
 def batch_text(row: Row) -> str:
     """Return a row of metrics as a line."""
     figures = (f"{CURVES[key]} {row[key]:.2f}" for key in given(row, CURVES))
-    return "  ".join([f"batch {row['rollout_batch']}", *figures])
+    return "  ".join([f"batch {row.get('rollout_batch')}", *figures])
 
 
 def follow_on_terminal(out: "Console", path: Path, runs: dict[Path, Run], every: float) -> None:
@@ -239,7 +270,7 @@ def latest(rows: Sequence[Row]) -> Row | None:
     if not rows:
         return None
     batch = [row for row in rows if row["step"] == rows[-1]["step"]]
-    return next((row for row in batch if row["taught"]), batch[-1])
+    return next((row for row in batch if row.get("taught")), batch[-1])
 
 
 def sparkline(values: Sequence[float], width: int = WIDTH) -> str:
