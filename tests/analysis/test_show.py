@@ -123,6 +123,21 @@ def test_a_run_in_progress(run, capsys):
     assert "3 of 3 rollouts" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("cut", [20, 32])  # the latter in the middle of a character
+def test_a_row_that_is_being_written_is_left_out(run, capsys, cut):
+    (run / "checkpoints").mkdir()
+    path = (run / "rollouts.jsonl").rename(run / "checkpoints/rollouts.jsonl")
+    row = json.dumps(ROLLOUT | {"step": 1, "question": "ä" * 100}, ensure_ascii=False).encode()
+    with path.open("ab") as file:
+        file.write(row[:cut])
+    show(run, **ALL)
+    assert "3 of 3 rollouts" in capsys.readouterr().out
+    with path.open("ab") as file:
+        file.write(b"\n")
+    with pytest.raises(StudyError, match="jsonl:4: is not "):
+        show(run, **ALL)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -115,12 +115,15 @@ def sample(rollouts: Sequence[Rollout], size: int) -> list[Rollout]:
 def read_rollouts(path: Path) -> list[dict[str, Any]]:
     """Read rollouts.jsonl: the fields of `Rollout`, and `step`.
 
+    Beside the checkpoints it is still written: there a last row that is cut short is left out.
+
     Raises:
         StudyError: the file cannot be read, or a field of a row is missing or of the wrong type.
     """
     kinds = {"step": int} | get_type_hints(Rollout)
     rows = []
-    for number, row in enumerate(read_jsonl(path), start=1):
+    growing = path.resolve().parent.name == "checkpoints"
+    for number, row in enumerate(read_jsonl(path, growing=growing), start=1):
         if bad := sorted(key for key, kind in kinds.items() if not _is(row.get(key, ...), kind)):
             raise StudyError(
                 f"{path}: rollout {number}: {', '.join(bad)} missing or of the wrong type; train"

@@ -72,18 +72,22 @@ def write_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
     write_text_atomic(path, "".join(lines))
 
 
-def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: str | Path, *, growing: bool = False) -> Iterator[dict[str, Any]]:
     """Yield the rows of a JSONL file; blank lines are skipped.
+
+    Args:
+        path: the file.
+        growing: whether it is still written, so that a last line without its end is no row yet.
 
     Raises:
         StudyError: the file cannot be read, or a line is not a JSON object; names the line.
     """
-    for where, line in numbered_lines(path):
+    for where, line in numbered_lines(path, growing=growing):
         yield parse_row(line, where)
 
 
-def numbered_lines(path: str | Path) -> Iterator[tuple[str, str]]:
-    """Yield (`file:line`, text) for every line that is not blank.
+def numbered_lines(path: str | Path, *, growing: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield (`file:line`, text) for every line that is not blank; `growing` as in `read_jsonl`.
 
     Raises:
         StudyError: the file cannot be read, or is not UTF-8.
@@ -92,6 +96,8 @@ def numbered_lines(path: str | Path) -> Iterator[tuple[str, str]]:
     try:
         with Path(path).open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if growing and not line.endswith(b"\n"):
+                    return
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8")
                 if text.strip():
                     yield f"{path}:{number}", text
@@ -106,9 +112,11 @@ def parse_row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{where}: is not valid JSON ({error})") from None
+        raise StudyError(f"{where}: is not valid JSON ({error}); correct it, or make the file again") from None
     if not isinstance(row, dict):
-        raise StudyError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        raise StudyError(
+            f"{where}: expected a JSON object, found {type(row).__name__}; correct it, or make the file again"
+        )
     return row
 
 
