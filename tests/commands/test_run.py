@@ -189,7 +189,7 @@ def test_what_is_added_to_the_arguments(workflow: Path, monkeypatch: pytest.Monk
         (["a.yaml", "b.yml"], ["a.yaml", "b.yml"], []),
         (["a.yaml", "--configfile", "b.yml"], ["a.yaml", "b.yml"], []),
         (["a.yaml", "--configfile=b.yml", "x"], ["a.yaml", "b.yml"], ["x"]),
-        (["a.yaml", "x", "--configfiles", "b.yml", "--", "y"], ["a.yaml", "b.yml"], ["x", "y"]),
+        (["a.yaml", "--configfiles", "b.yml", "--", "x", "y"], ["a.yaml", "b.yml"], ["x", "y"]),
         (["a.yaml", "-n", "x", "y"], ["a.yaml"], ["x", "y"]),
         (["--configfile", "b.yml", "a.yaml"], ["b.yml", "a.yaml"], []),
         (["-n", "--", "a.yaml"], [], ["a.yaml"]),

@@ -53,7 +53,7 @@ def snakemake_arguments(arguments: Sequence[str]) -> list[str]:
     from snakemake.api import resolve_snakefile
     from snakemake.cli import get_argument_parser
 
-    studies = list(takewhile(lambda argument: argument.endswith(SUFFIXES), arguments))
+    studies = list(takewhile(is_study, arguments))
     given = list(arguments[len(studies) :])
     end = given.index("--") if "--" in given else len(given)
     given, targets = given[:end], given[end:]
@@ -61,7 +61,7 @@ def snakemake_arguments(arguments: Sequence[str]) -> list[str]:
     for study in studies:
         read_yaml(study)  # or say what is wrong with it, before Snakemake does
     for path in parsed.targets:
-        if path.endswith(SUFFIXES) and Path(path).is_file():
+        if is_study(path) and Path(path).is_file():
             raise StudyError(f"run: {path} is not the first argument; put the study first")
     if resolve_snakefile(parsed.snakefile, allow_missing=True) is None:
         raise StudyError(
@@ -74,3 +74,8 @@ def snakemake_arguments(arguments: Sequence[str]) -> list[str]:
     if studies:  # the last --configfile counts
         given += ["--configfile", *studies, *map(str, parsed.configfile)]
     return [*added, *given, *targets]
+
+
+def is_study(argument: str) -> bool:
+    """Tell whether an argument names a study file."""
+    return argument.endswith(SUFFIXES) and not argument.startswith("-")
