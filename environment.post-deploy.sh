@@ -7,5 +7,8 @@ repository=${THINKTUNING_REPOSITORY:-.}
 if [[ -f $repository/pyproject.toml ]]; then
     python -m pip install --no-deps --editable "$repository"
 else # a directory of `thinktuning new`, or a module of another workflow: the version that read the study
-    python -m pip install --no-deps "thinktuning${THINKTUNING_VERSION:+==$THINKTUNING_VERSION}"
+    python -m pip install --no-deps "thinktuning${THINKTUNING_VERSION:+==$THINKTUNING_VERSION}" || {
+        echo "No release of thinktuning is on PyPI yet: set THINKTUNING_REPOSITORY to a clone" >&2
+        exit 1
+    }
 fi

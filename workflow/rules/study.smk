@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
     if workflow.check_envvars:  # false in `snakemake --lint`, which needs no study
         raise WorkflowError(
             f"There is no module {error.name} where snakemake runs: install the package thinktuning"
-            " there, e.g. pip install thinktuning (docs/install.md)"
+            " there, e.g. pip install PATH_OF_A_CLONE (docs/install.md)"
         ) from None
     HAS_PACKAGE, GALLERY = False, {}
 
