@@ -21,7 +21,7 @@ VLLM := .venv-vllm
 # The packages of the documentation's site, beside those of .venv, and where the site goes.
 DOCS := .venv-docs
 SITE := site
-OPTIONS := --cores $(CORES) --workflow-profile workflow/profiles/default $(SNAKEMAKE_ARGS)
+OPTIONS := --cores $(CORES) $(SNAKEMAKE_ARGS)
 SNAKEMAKE := snakemake $(OPTIONS)
 # The package that is documented is this directory's.
 MKDOCS := NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(abspath $(DOCS)) python -m mkdocs

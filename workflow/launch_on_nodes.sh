@@ -7,7 +7,7 @@ set -euo pipefail
 nodes=$1 cpus=$2
 shift 2
 if [[ -z ${SLURM_JOB_ID:-} ]]; then
-    echo "resources.train.nodes is $nodes, which needs SLURM: --workflow-profile workflow/profiles/slurm" >&2
+    echo "resources.train.nodes is $nodes, which needs SLURM: --workflow-profile profiles/slurm" >&2
     exit 1
 fi
 # This script runs on the first node; processes on the other nodes connect to its address.

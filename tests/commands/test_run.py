@@ -4,14 +4,18 @@ import json
 import os
 import pty
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from answered_study import ONE_SEED, run_compare, study
 from snakemake.cli import parse_args
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+from snakemake_run import ROOT
 
 from thinktuning.commands import live
 from thinktuning.commands.jobs_view import JobsView
@@ -121,6 +125,27 @@ def test_a_failure_is_as_visible_as_with_snakemake(workflow: Path) -> None:
     assert f"train grpo seed 1 failed: {log}" in done.stderr
     assert "2 of 3 jobs done, 1 failed" in done.stderr
     assert "The page" not in done.stderr
+
+
+KILLED = """
+rule all:
+    output: "out"
+    shell: "echo half > out; [ -e again ] || sleep 60; echo whole > out"
+"""
+
+
+def test_what_was_killed_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(KILLED)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    with subprocess.Popen(RUN, cwd=tmp_path, env=environment(), start_new_session=True) as process:
+        while not (tmp_path / "out").exists():
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGKILL)
+    (tmp_path / "again").touch()
+    assert run(tmp_path, "--unlock").returncode == 0
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_text() == "whole\n"
 
 
 def test_a_mistake_in_the_workflow_is_shown(workflow: Path) -> None:

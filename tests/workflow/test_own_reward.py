@@ -121,7 +121,7 @@ def test_a_function_is_found_by_a_clusters_jobs(
     run = tmp_path / "results/runs/grpo/seed0"
     command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "Snakefile")]
     command += [f"{run.relative_to(tmp_path)}/provenance.json", "--latency-wait", "5"]
-    command += ["--workflow-profile", str(ROOT / "workflow/profiles/slurm")]
+    command += ["--workflow-profile", str(ROOT / "profiles/slurm")]
     command += ["--slurm-init-seconds-before-status-checks", "1"]
     command += ["--seconds-between-status-checks", "1"]
     command += ["--configfile", write_study(tmp_path, study)]

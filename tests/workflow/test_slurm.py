@@ -53,7 +53,7 @@ def command(directory, study, *arguments):
     path.write_text(yaml.safe_dump(study, sort_keys=False))
     return [
         *("snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments),
-        *("--workflow-profile", str(ROOT / "workflow/profiles/slurm"), "--latency-wait", "5"),
+        *("--workflow-profile", str(ROOT / "profiles/slurm"), "--latency-wait", "5"),
         *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
         *("--configfile", str(path)),
     ]

@@ -89,12 +89,11 @@ def test_a_failed_job_names_its_log_and_leaves_no_output(
 ) -> None:
     small["data"]["train"] = {"source": "jsonl", "path": "no/such/file.jsonl"}
     study = write_study(tmp_path, small)
-    profile = ["--workflow-profile", str(ROOT / "workflow/profiles/default")]
-    done = snakemake(tmp_path, "data", *profile, "--cores", "1", "--configfile", study)
+    done = snakemake(tmp_path, "data", "--cores", "1", "--configfile", study)
     assert done.returncode != 0
     output = done.stdout + done.stderr
     assert "results/logs/data/data.log (check log file(s) for error details)" in output
-    assert "no/such/file.jsonl" in output  # --show-failed-logs, from the profile
+    assert "no/such/file.jsonl" in output  # --show-failed-logs, from profiles/default
     left = {path.name for path in (tmp_path / "results/data").rglob("*") if path.is_file()}
     assert left == {"config.json"}
 

@@ -16,7 +16,8 @@ NEW = """\
 The directory then has all that `snakemake` needs there, to be edited and put under version control:
 
     config.yaml     the default study, with a comment on each key; studies/ has others
-    Snakefile       and workflow/: rules, profiles (SLURM), captions, the schema of a study
+    Snakefile       and workflow/: rules, captions, the schema of a study
+    profiles/       how it runs on this machine, and on SLURM
 """
 SCHEMA = """\
 Editors check and complete a study with it, by a comment in the study's first line:

@@ -23,7 +23,7 @@ prints plain lines. Errors look as they do with Snakemake, whose whole log is in
     thinktuning run studies/rivals.yaml --directory ~/rivals
     thinktuning run STUDY resources.yaml                    the second file over the first one
     thinktuning run -R evaluate                             all arguments are Snakemake's
-    thinktuning run --workflow-profile workflow/profiles/slurm
+    thinktuning run --workflow-profile profiles/slurm
 """
 LOGGER = "--logger=thinktuning"
 SUFFIXES = (".yaml", ".yml")  # of a study

@@ -15,7 +15,7 @@ FILES = (
     "studies/*.yaml",
     "workflow/Snakefile",
     "workflow/launch_on_nodes.sh",
-    "workflow/profiles/*/*.yaml",
+    "profiles/*/*.yaml",
     "workflow/report/*.rst",
     "workflow/rules/*.smk",
     "workflow/schemas/*.json",
