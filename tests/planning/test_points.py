@@ -10,7 +10,7 @@ from thinktuning.commands.cli import main
 from thinktuning.io.errors import StudyError
 from thinktuning.planning import doctor, requirements
 from thinktuning.planning.estimates import estimate_study
-from thinktuning.planning.points import estimate_points, pilot_of
+from thinktuning.planning.points import check_pilot, estimate_points, pilot_of
 from thinktuning.study.reading import load_study, parse_study
 
 VALUES = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -94,3 +94,11 @@ def test_what_the_doctor_proposes_fetches_a_points_model(monkeypatch):
     study = parse_study(VALUES | {"sweep": {"points": {"a": {}, "b": {"model": hub}}}}, "test")
     (found,) = requirements.models(study)
     assert found.fix.endswith("snakemake results/b/models/base --configfile STUDY")
+
+
+def test_results_of_another_place_are_refused(tmp_path):
+    study = default_study()
+    write_pilot(tmp_path / "results", "grpo", (500, 0, 100, 0))
+    check_pilot(study, tmp_path / "results")
+    with pytest.raises(StudyError, match="pass the directory results/ itself"):
+        check_pilot(study, tmp_path)

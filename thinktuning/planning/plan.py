@@ -15,7 +15,7 @@ from thinktuning.planning.budgets import budget_remarks
 from thinktuning.planning.costs import GPUS
 from thinktuning.planning.estimates import StageEstimate, suggested_mem_mb
 from thinktuning.planning.pilot import lengths
-from thinktuning.planning.points import estimate_points, pilot_of
+from thinktuning.planning.points import check_pilot, estimate_points, pilot_of
 from thinktuning.planning.writing import WRITE_BANDWIDTH
 from thinktuning.study.study import Study
 
@@ -51,6 +51,7 @@ def show(
     study: Study, results: Path | None, gpu: str, as_json: bool, resources: Path | None
 ) -> None:
     """Print the plan as a table or JSON; write the suggested resources to a file, or print them."""
+    check_pilot(study, results)
     by_point = estimate_points(study, results)
     estimates = [estimate for found in by_point.values() for estimate in found]
     if resources:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from thinktuning.io.errors import StudyError
 from thinktuning.planning.estimates import StageEstimate, estimate_study
+from thinktuning.planning.pilot import metrics_files
 from thinktuning.study.sharing import homes, made_at
 from thinktuning.study.study import Study
 
@@ -33,6 +34,25 @@ def pilot_of(point: str, results: Path | None) -> Path | None:
     """Return the pilot's results for a point: its own, or those of a study without a sweep."""
     own = results / point if results else None
     return own if own and own.is_dir() else results
+
+
+def check_pilot(study: Study, results: Path | None) -> None:
+    """Refuse a pilot's results that have nothing of this study.
+
+    Raises:
+        StudyError: says what is looked for.
+    """
+    if results is None:
+        return
+    for point, each in study.points().items():
+        place = pilot_of(point, results) or results
+        for method in each.methods:
+            if metrics_files(method, place) or [*place.glob(f"eval/{method}/seed*/*/results.json")]:
+                return
+    raise StudyError(
+        f"--results: {results} has no runs/METHOD/seed*/metrics.jsonl of a method of this study; pass"
+        " the directory results/ itself"
+    )
 
 
 def directory(study: Study, estimate: StageEstimate) -> str:
