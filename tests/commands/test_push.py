@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
@@ -207,6 +208,50 @@ def test_a_run_that_is_not_what_it_should_be_is_refused(run, change, said):
     with pytest.raises(StudyError, match=re.escape(said)):
         publish(run, "me/new", folder=run / "card", dry_run=True)
     assert not (run / "card").exists()
+
+
+def test_nothing_is_left_of_a_folder_that_failed(run, tmp_path):
+    (run / "provenance.json").write_text(
+        json.dumps(json.loads((run / "provenance.json").read_text()) | {"inputs": {}})
+    )
+    for folder in (tmp_path / "card", tmp_path / "empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(KeyError):
+            publish(run, "me/new", folder=folder, dry_run=True)
+    assert not (tmp_path / "card").exists() and not list((tmp_path / "empty").iterdir())
+
+
+def test_a_dry_run_leaves_results_that_may_only_be_read_alone(run, monkeypatch):
+    def refuse(*args, dir=None, **kwargs):
+        if dir:
+            raise PermissionError(13, "Permission denied")
+        return TemporaryDirectory(*args, **kwargs)
+
+    monkeypatch.setattr("thinktuning.commands.push.TemporaryDirectory", refuse)
+    assert publish(run, "me/new", dry_run=True).endswith("written, nothing was sent")
+
+
+def test_a_file_in_the_way_is_refused(run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match="--output: .*file is not a directory"):
+        publish(run, "me/new", folder=tmp_path / "file", dry_run=True)
+
+
+@pytest.mark.parametrize("text", ["null", "5"])
+def test_a_provenance_that_is_no_object_is_refused(run, text):
+    (run / "provenance.json").write_text(text)
+    with pytest.raises(StudyError, match="provenance.json: expected a JSON object"):
+        publish(run, "me/new", dry_run=True)
+
+
+def test_an_empty_table_is_left_out(run, tmp_path):
+    edit(run / "provenance.json", inputs=None)
+    with pytest.raises(StudyError, match="inputs and versions should be JSON objects"):
+        publish(run, "me/new", folder=tmp_path / "card", dry_run=True)
+    edit(run / "provenance.json", inputs={"model": "b", "data": "c"})
+    (run.parents[2] / "tables/comparison.csv").write_text("")
+    publish(run, "me/new", folder=tmp_path / "card", dry_run=True)
+    assert "All methods of the study" not in (tmp_path / "card/README.md").read_text()
 
 
 def test_a_marked_run_says_so_in_its_card(run, tmp_path):

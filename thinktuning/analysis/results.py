@@ -169,6 +169,9 @@ def read_json(path: Path, keys: Iterable[str]) -> JsonObject:
         raise unreadable(path, error) from None
     except ValueError as error:
         raise StudyError(f"{path}: is not valid JSON ({error}); delete it and run again") from None
+    if not isinstance(values, dict):
+        found = type(values).__name__
+        raise StudyError(f"{path}: expected a JSON object, found {found}; delete it and run again")
     if absent := [key for key in keys if key not in values]:
         raise StudyError(f"{path}: has no {', '.join(absent)}; delete it and run again")
     return values

@@ -80,6 +80,11 @@ def read_run(directory: Path) -> FinishedRun:
     check_finished(directory)
     job = read_json(directory / "config.json", ["training", "algorithm", "teacher", "prompt"])
     made = read_json(directory / "provenance.json", MADE)
+    if not all(isinstance(made[key], dict) for key in ("inputs", "versions")):
+        raise StudyError(
+            f"{directory}/provenance.json: inputs and versions should be JSON objects; train this"
+            " run again"
+        )
     model = directory / "model"
     if not list(model.glob("*.safetensors")) or model_sha256(model) != made["model_sha256"]:
         raise StudyError(

@@ -171,7 +171,8 @@ def study_table(run: FinishedRun, confidence: str) -> str:
     path = run.results / "tables/comparison.csv"
     if not path.is_file():
         return ""
-    rows = read_table(path, ())
+    if not (rows := read_table(path, ())):
+        return ""
     baselines = [b for b in run.study.comparison.baselines if f"diff_{b}" in rows[0]]
     labels = {row["method"]: row["label"] for row in rows}
     head = ["task", "method", "seeds", "accuracy, %"]

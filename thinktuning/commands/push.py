@@ -11,13 +11,15 @@ on benchmarks of the hub in `.eval_results/` (`huggingface_hub.EvalResultEntry`)
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.commands.finished import FinishedRun, read_run
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import write_text_atomic
+from thinktuning.io.files import disk_is_full, write_error, write_text_atomic
 from thinktuning.models.config import model_files
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def push(
         StudyError: the run cannot be published, or the hub refuses it.
     """
     check_repo(repo)
+    if folder and folder.exists() and not folder.is_dir():
+        raise StudyError(f"--output: {folder} is not a directory; name another one")
     if folder and folder.exists() and any(folder.iterdir()):
         raise StudyError(f"--output: {folder} is not empty; remove it or name another directory")
     run = read_run(directory)
@@ -67,12 +71,40 @@ def push(
     if not dry_run:
         api = connect()
         is_new = check_place(api, repo, private, update)
-    with TemporaryDirectory(prefix=".push.", dir=directory) as temporary:  # to link the weights
-        place = folder or Path(temporary) / "model"
+    with place_for(folder, directory) as place:
         write_folder(run, repo, place, license, link=folder is None)
         if dry_run:
             return f"{place}: written, nothing was sent"
         return upload(api, repo, place, private=private, is_new=is_new)
+
+
+@contextmanager
+def place_for(folder: Path | None, directory: Path) -> Iterator[Path]:
+    """Yield where to write: the folder, removed again if that fails, or a temporary directory.
+
+    Raises:
+        StudyError: it cannot be written.
+    """
+    if folder is None:
+        try:
+            temporary = TemporaryDirectory(prefix=".push.", dir=directory)  # to link the weights
+        except OSError:  # results that may only be read
+            temporary = TemporaryDirectory(prefix="thinktuning-push-")
+        with temporary as name:
+            yield Path(name) / "model"
+        return
+    was_there = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except BaseException as error:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if folder.is_dir() and not was_there:
+            folder.rmdir()
+        if isinstance(error, OSError) and not disk_is_full(error):
+            raise write_error(folder, error) from None
+        raise
 
 
 def check_repo(repo: str) -> None:
