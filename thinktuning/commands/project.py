@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from thinktuning.io.errors import StudyError
+from thinktuning.io.files import disk_is_full
 from thinktuning.io.project import project, project_files
 
 if TYPE_CHECKING:
@@ -38,6 +39,33 @@ def add_project(commands: "Subcommands") -> None:
 def new(arguments: argparse.Namespace) -> None:
     """Write the workflow's files to a directory."""
     directory: Path = arguments.directory
+    try:
+        refuse_what_is_there(directory)
+        source = project()
+        for path in project_files(source):
+            (directory / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / path, directory / path)
+    except OSError as error:
+        if disk_is_full(error):
+            raise
+        raise StudyError(
+            f"cannot write to {directory}: {error.strerror or error}; name another one"
+        ) from None
+    shown = f"./{directory}" if str(directory).startswith("-") else str(directory)
+    print(
+        f"Wrote the workflow and the default study to {directory}. To run them:\n\n"
+        f"    cd {shlex.quote(shown)}\n"
+        "    snakemake --cores all --configfile studies/smallest.yaml    # a first look\n"
+        "    snakemake --cores all                                       # config.yaml"
+    )
+
+
+def refuse_what_is_there(directory: Path) -> None:
+    """Refuse a directory that has anything in it, and what is no directory.
+
+    Raises:
+        StudyError: says what is there.
+    """
     if directory.exists() and not directory.is_dir():
         raise StudyError(f"{directory} is not a directory; name another one")
     if directory.is_dir() and (found := sorted(path.name for path in directory.iterdir())):
@@ -45,21 +73,6 @@ def new(arguments: argparse.Namespace) -> None:
             f"{directory} is not empty (it has {', '.join(found[:3])}{', ...' * (len(found) > 3)});"
             " nothing was written: name a new or an empty directory"
         )
-    source = project()
-    try:
-        for path in project_files(source):
-            (directory / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source / path, directory / path)
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise StudyError(
-            f"cannot write to {directory}: {error.strerror}; name another one"
-        ) from None
-    print(
-        f"Wrote the workflow and the default study to {directory}. To run them:\n\n"
-        f"    cd {shlex.quote(str(directory))}\n"
-        "    snakemake --cores all --configfile studies/smallest.yaml    # a first look\n"
-        "    snakemake --cores all                                       # config.yaml"
-    )
 
 
 def schema(arguments: argparse.Namespace) -> None:
