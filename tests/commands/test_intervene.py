@@ -99,6 +99,15 @@ def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("loaded a model")
 
+    with pytest.raises(StudyError, match="--output: .* is not a directory"):
+        intervene(results, output / "interventions.csv", ["zero_shot"], [], Settings())
+    kept = output / "zero_shot/seed0/chain_sum.json"
+    for broken in ('{"fingerprint": ', "{}", "null"):
+        assert stage.kept_fingerprint(kept) is not None
+        whole = kept.read_text()
+        kept.write_text(broken)
+        assert stage.kept_fingerprint(kept) is None
+        kept.write_text(whole)
     with monkeypatch.context() as patch:
         patch.setattr(stage, "recording_model", refuse)
         intervene(results, output, ["zero_shot"], ["chain_sum"], Settings())

@@ -76,6 +76,8 @@ def intervene(
     Raises:
         StudyError: the results are not complete, or a name is not the study's.
     """
+    if output.exists() and not output.is_dir():
+        raise StudyError(f"--output: {output} is not a directory; name another one")
     job = study_of(results)
     methods = chosen(methods, list(job.methods), "--methods")
     tasks = chosen(tasks, job.tasks, "--tasks")
@@ -157,14 +159,21 @@ def make(
         job = read_config(directory / "config.json", EvaluateJob)
         inputs = {"model": model, "samples": sha256(samples), "settings": str(asdict(settings))}
         made_from = fingerprint(job, inputs)
-        if file.is_file() and json.loads(file.read_text("utf-8"))["fingerprint"] == made_from:
+        if kept_fingerprint(file) == made_from:
             continue
         lm = lm or recording_model(model_dir, job.evaluation, job.chat_template_kwargs)
         print(f"{file}: being made")
         rows = answered(job, usable(list(read_jsonl(samples))), data, lm, settings)
-        file.parent.mkdir(parents=True, exist_ok=True)
         found = {"fingerprint": made_from, "settings": asdict(settings), "rows": rows}
         write_text_atomic(file, json.dumps(found) + "\n")
+
+
+def kept_fingerprint(file: Path) -> str | None:
+    """Return what kept answers were made from; None if there are none, or only broken ones."""
+    try:
+        return str(read_json(file, ["fingerprint", "rows"])["fingerprint"])
+    except StudyError:
+        return None
 
 
 def answered(
