@@ -99,7 +99,7 @@ def test_only_what_is_missing_is_made_again(results, tmp_path, monkeypatch):
     def refuse(*arguments):
         raise AssertionError("loaded a model")
 
-    with pytest.raises(StudyError, match="--output: .* is not a directory"):
+    with pytest.raises(StudyError, match=r"--output: .* is not a directory"):
         intervene(results, output / "interventions.csv", ["zero_shot"], [], Settings())
     kept = output / "zero_shot/seed0/chain_sum.json"
     for broken in ('{"fingerprint": ', "{}", "null"):

@@ -233,14 +233,14 @@ def test_a_dry_run_leaves_results_that_may_only_be_read_alone(run, monkeypatch):
 
 def test_a_file_in_the_way_is_refused(run, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StudyError, match="--output: .*file is not a directory"):
+    with pytest.raises(StudyError, match=r"--output: .*file is not a directory"):
         publish(run, "me/new", folder=tmp_path / "file", dry_run=True)
 
 
 @pytest.mark.parametrize("text", ["null", "5"])
 def test_a_provenance_that_is_no_object_is_refused(run, text):
     (run / "provenance.json").write_text(text)
-    with pytest.raises(StudyError, match="provenance.json: expected a JSON object"):
+    with pytest.raises(StudyError, match=r"provenance\.json: expected a JSON object"):
         publish(run, "me/new", dry_run=True)
 
 

@@ -204,7 +204,13 @@ def test_what_is_added_to_the_arguments(workflow: Path, monkeypatch: pytest.Monk
     assert snakemake_arguments(["a.yaml", "-n", "--", "results/x"]) == [
         *(plugin, "--cores=all", "-n", "--configfile", "a.yaml", "--", "results/x")
     ]
-    for limit in (["-c4"], ["--cores=4"], ["-j", "4"], ["--workflow-profile", "p"], ["--core", "4"]):
+    for limit in (
+        ["-c4"],
+        ["--cores=4"],
+        ["-j", "4"],
+        ["--workflow-profile", "p"],
+        ["--core", "4"],
+    ):
         assert snakemake_arguments(limit) == [plugin, *limit]
 
 

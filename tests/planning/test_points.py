@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from planned_study import ROOT
+from planned_study import ROOT, default_study, write_pilot
 
 from thinktuning.commands.cli import main
 from thinktuning.io.errors import StudyError

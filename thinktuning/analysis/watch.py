@@ -2,8 +2,8 @@
 
 On a terminal it draws the curves of a run and its latest rollout, or the two main curves of each
 run of a study; elsewhere it prints a line per rollout batch. It reads the files that a training
-writes beside its checkpoints, and ends when every run has published its results or has diverged. A run
-that fails in another way or is killed leaves no sign: it is said that it is quiet, with its log.
+writes beside its checkpoints, and ends when every run has published its results or has diverged. A
+run that fails in another way or is killed leaves no sign: it is quiet, which is said with its log.
 """
 
 import json
@@ -140,7 +140,9 @@ class Run:
         """Say how far the run is."""
         done = f"{len(self.metrics)} batches"
         if self.ended:
-            return f"diverged after {done}: see {self.log}" if self.diverged else f"ended after {done}"
+            return (
+                f"diverged after {done}: see {self.log}" if self.diverged else f"ended after {done}"
+            )
         if bar := last_bar(self.log):
             done = f"batch {len(self.metrics)} of {bar.total}"
         if not self.metrics:

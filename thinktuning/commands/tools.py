@@ -34,9 +34,9 @@ Nodes differ in their GPUs: on a cluster, run it where the jobs run, e.g.
 """
 WATCH = """\
 Follows the curves and the latest rollout of a training, or of all trainings of a study, and ends
-when all have published their results or diverged. One that failed otherwise or was killed looks like
-one that is slow: it is shown as quiet, with its log. Ctrl-C leaves; the trainings go on. Without a
-terminal it prints a line per batch.
+when all have published their results or diverged. One that failed otherwise or was killed looks
+like one that is slow: it is shown as quiet, with its log. Ctrl-C leaves; the trainings go on.
+Without a terminal it prints a line per batch.
 """
 RESOLVED = """\
 --resolved prints the whole study, with everything it extends and every default filled in: a study

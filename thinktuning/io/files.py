@@ -112,10 +112,13 @@ def parse_row(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise StudyError(f"{where}: is not valid JSON ({error}); correct it, or make the file again") from None
+        raise StudyError(
+            f"{where}: is not valid JSON ({error}); correct it, or make the file again"
+        ) from None
     if not isinstance(row, dict):
         raise StudyError(
-            f"{where}: expected a JSON object, found {type(row).__name__}; correct it, or make the file again"
+            f"{where}: expected a JSON object, found {type(row).__name__}; correct it, or make the"
+            " file again"
         )
     return row
 

@@ -50,8 +50,8 @@ def check_pilot(study: Study, results: Path | None) -> None:
             if metrics_files(method, place) or [*place.glob(f"eval/{method}/seed*/*/results.json")]:
                 return
     raise StudyError(
-        f"--results: {results} has no runs/METHOD/seed*/metrics.jsonl of a method of this study; pass"
-        " the directory results/ itself"
+        f"--results: {results} has no runs/METHOD/seed*/metrics.jsonl of a method of this study;"
+        " pass the directory results/ itself"
     )
 
 
