@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,7 +181,7 @@ def metric_names(row: Row) -> list[str]:
     return [str(name) for name in names]
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Tell whether a value of a JSON file is a number, or a verdict that counts as one."""
     return isinstance(value, int | float)
 
