@@ -201,11 +201,11 @@ def _imported(name: str) -> ModuleType:
             _added.append(added)
     if local and is_new:
         _local[top] = here
-    file = getattr(module, "__file__", None)
-    if file is None:
+    path = getattr(module, "__file__", None)
+    if path is None:
         raise ValueError(f"module {name} has no file; name the module that has the function")
     if not local:
-        _refuse_unseen(Path(file), name)
+        _refuse_unseen(Path(path), name)
     return module
 
 
