@@ -6,7 +6,7 @@
 A table stands between two comments. The first one says in YAML what the table shows:
 
     <!-- table
-    source: controls/comparison.md      # or flips.csv, behaviors.csv, cost.csv of a snapshot
+    source: controls/comparison.md      # or sweep.md, flips.csv, behaviors.csv, cost.csv
     where: {task: Mean of tasks}        # which rows of the source; `label` chooses among these
     columns:                            # heading -> column of the source
       method: label                     # the row's name
@@ -112,19 +112,24 @@ def markdown_tables(text: str) -> list[Lines]:
 
 
 def read_comparison(text: str) -> list[Record]:
-    """Read comparison.md: a record a method and task; interventions.md: one an intervention."""
+    """Read comparison.md: a record a method and task; interventions.md: one an intervention.
+
+    sweep.md: one a point, method and task.
+    """
     records = []
     for section in re.split(r"^## ", text, flags=re.M)[1:]:
         (head, *body), *differences = markdown_tables(section)
-        names = [COLUMNS.get(name, name) for name in ("label", *head[1:])]
-        of_label = {line[0]: dict(zip(names, line, strict=True)) for line in body}
+        names = [COLUMNS.get(name, name.removesuffix(", points")) for name in head]
+        names[names.index("method") if "method" in names else 0] = "label"
+        found = [dict(zip(names, line, strict=True)) for line in body]
         for minus, *lines in differences:
             column = minus.index("accuracy, points")
-            found = {line[0]: line[column] for line in lines}
-            for label, record in of_label.items():
-                record[minus[0]] = found.get(label, "")  # a baseline has none to itself
+            of_label = {line[0]: line[column] for line in lines}
+            for record in found:
+                # a baseline has none to itself
+                record[minus[0]] = of_label.get(record["label"], "")
         task = section.splitlines()[0].split(" (")[0]
-        records += [record | {"task": task} for record in of_label.values()]
+        records += [record | {"task": task} for record in found]
     return records
 
 
