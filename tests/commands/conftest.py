@@ -34,7 +34,7 @@ def training(likely_eos, tmp_path, request):
     def resolve(teacher=None, algorithm=None, **overrides):
         changed = study | {"training": study["training"] | overrides}
         changed["teacher"] = study["teacher"] | (teacher or {})
-        changed["algorithm"] = merge(study["algorithm"], algorithm or {})
+        changed["algorithm"] = merge(study["algorithm"], algorithm or {}, ("algorithm",))
         return parse_study(changed, "test").train_job("thinktuning", 0)
 
     return resolve, likely_eos, data

@@ -28,7 +28,7 @@ def _band(value: list[float]) -> list[float]:
     low, high = value
     if low > high:
         raise ValueError(f"the range begins above its end; write [{high:g}, {low:g}]")
-    if 0 < low and high < 1:
+    if low > 0 and high < 1:
         raise ValueError(
             f"accuracies are in percent, and this is below 1; write [{100 * low:g}, {100 * high:g}]"
         )
