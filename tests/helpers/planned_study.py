@@ -1,6 +1,5 @@
 """Studies for the planning tests: the default one with changed sections, models, and pilots."""
 
-import operator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,10 @@ def default_study(**sections: Any) -> Study:
     values = yaml.safe_load((ROOT / "config.yaml").read_text())
     for name, settings in sections.items():
         replaced = name in ("model", "teacher") or "source" in settings
-        joined = merge if name == "algorithm" else operator.or_
-        values[name] = settings if replaced else joined(values[name], settings)
+        if name == "algorithm":
+            values = merge(values, {name: settings})
+        else:
+            values[name] = settings if replaced else values[name] | settings
     return parse_study(values, "test")
 
 

@@ -81,6 +81,8 @@ def test_a_pilot_of_each_point_or_of_all(tmp_path):
 def test_the_doctor_looks_for_the_models_of_all_points(tmp_path):
     here, away = ({"source": "path", "path": str(tmp_path / name)} for name in ("here", "away"))
     (tmp_path / "here").mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / "here" / name).write_text("{}")
     points = {"a": {"model": here}, "b": {"model": away}, "c": {"model": here}}
     study = parse_study(VALUES | {"sweep": {"points": points}}, "test")
     found = [one for one in requirements.examine(study) if one.check == "base"]

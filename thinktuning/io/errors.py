@@ -6,7 +6,6 @@ from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 DISCRIMINATORS = ("source", "type")  # keys whose value selects a section's class
 
@@ -18,7 +17,7 @@ FORMER = {
     "base": "it is now `model`",
 }
 
-
+Item = Any  # of a validation error: a mapping with type, loc, msg, input and ctx
 # A key path, the sections that may hold its last key, and the path of the last union of types.
 Followed = tuple[list[str], list[type[BaseModel]], tuple[str, ...] | None]
 
@@ -63,19 +62,17 @@ def describe(error: ValidationError, kind: type[BaseModel], prefix: str = "") ->
     return "\n".join(lines)
 
 
-def _is_key(item: ErrorDetails) -> bool:
-    return item["type"] == "invalid_key" or item["loc"][-1] == "[key]"
+def _is_key(item: Item) -> bool:
+    return bool(item["type"] == "invalid_key" or item["loc"][-1] == "[key]")
 
 
-def _merged(
-    kind: type[BaseModel], error: ValidationError
-) -> Iterator[tuple[ErrorDetails, Followed]]:
+def _merged(kind: type[BaseModel], error: ValidationError) -> Iterator[tuple[Item, Followed]]:
     """Yield an error's items with their places, one where a value is of none of several types.
 
     If it is of one of them, and something in it is wrong, only that is said.
     """
     found = [(item, _follow(kind, item["loc"])) for item in error.errors()]
-    mismatches: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    mismatches: dict[tuple[str, ...], list[Item]] = {}
     inside = set()
     for item, (keys, _, choice) in found:
         if choice == tuple(keys) and item["type"].endswith("_type"):
