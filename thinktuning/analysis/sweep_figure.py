@@ -52,23 +52,29 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
                 draw_task(axis, job, of_task, lines)
             axis.set_title(task)
             axis.set_xlabel(x_label(job))
-        if by_point:
-            note = f"bars: {job.confidence:.0%} intervals; small ticks: training seeds"
-            legend(figure, point_entries(job), note)
-            return to_svg(figure)
-        for axis in axes[:, 0]:
-            axis.set_ylabel(gain_label(job))
-        drawn = looks(job.labels)
-        entries = [(drawn[name], job.labels[name]) for name in job.methods]
-        bars = "bars, band" if job.has_lines else "bars"
-        note = f"{bars}: {job.confidence:.0%} intervals; small dots: training seeds"
-        legend(figure, entries, f"{note}; dotted: gain = gap" if shows_gap(job) else note)
+            if not by_point and axis.get_subplotspec().is_first_col():
+                axis.set_ylabel(gain_label(job))
+        legend(figure, point_entries(job) if by_point else method_entries(job), note_of(job))
         return to_svg(figure)
+
+
+def note_of(job: SweepJob) -> str:
+    """Return what bars, bands, small marks and dotted lines are."""
+    bars = "bars, band" if job.has_lines else "bars"
+    seeds = "ticks" if job.x == BY_POINT else "dots"
+    note = f"{bars}: {job.confidence:.0%} intervals; small {seeds}: training seeds"
+    return f"{note}; dotted: gain = gap" if shows_gap(job) else note
 
 
 def gain_label(job: SweepJob) -> str:
     """Return what is drawn of each method, with its unit."""
     return f"gain over {job.labels[job.baseline]}, points"
+
+
+def method_entries(job: SweepJob) -> list[tuple[Look, str]]:
+    """Return the legend's entries of methods: a line and a label."""
+    drawn = looks(job.labels)
+    return [(drawn[name], job.labels[name]) for name in job.methods]
 
 
 def point_entries(job: SweepJob) -> list[tuple[Look, str]]:
