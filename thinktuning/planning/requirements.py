@@ -37,9 +37,8 @@ def examine(study: Study | None) -> list[Finding]:
     try:
         estimates = cached_estimates(study)
     except StudyError as error:
-        found, _, fix = str(error).rpartition("; ")
-        fix = fix if found else "correct it"
-        unknown = [Finding("memory", "warning", f"not estimated: {found or error}", fix)]
+        found, fix = said(error, "correct it")
+        unknown = [Finding("memory", "warning", f"not estimated: {found}", fix)]
     sources = list(dict.fromkeys([*models(study), *questions(study)]))  # each repository once
     missing = any(finding.found.startswith(ABSENT) for finding in sources)
     memory = [*gpu_memory(study, estimates), *host_memory(study, estimates)]
@@ -213,9 +212,14 @@ def local_model(name: str, path: Path) -> Finding:
     try:
         list(required(path, str(path)))
     except StudyError as error:
-        found, _, fix = str(error).partition("; ")
-        return Finding(name, "problem", found, fix or "correct the path")
+        return Finding(name, "problem", *said(error, "correct the path"))
     return Finding(name, "ok", str(path))
+
+
+def said(error: StudyError, otherwise: str) -> tuple[str, str]:
+    """Return what an error says is wrong, and the fix at its end or, without one, another."""
+    found, _, fix = str(error).rpartition("; ")
+    return (found, fix) if found else (fix, otherwise)
 
 
 def local_file(name: str, path: Path) -> Finding:
