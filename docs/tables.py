@@ -22,10 +22,8 @@ A table stands between two comments. The first one says in YAML what the table s
     ...
     <!-- end table -->
 
-`shaping: [released, ...]` with `probabilities` and `advantage`, in place of all that, makes the
-table of the weights of advantage-aware shaping.
-
-An estimate (`64.5 [59.9, 69.1]`) must be in a snapshot from which the same file has a table.
+`shaping: [released, ...]` with `probabilities` and `advantage`, in place of all that: the table of
+the weights of shaping. An estimate (`64.5 [59.9, 69.1]`) must be in a snapshot of a table there.
 """
 
 import argparse
@@ -112,10 +110,7 @@ def markdown_tables(text: str) -> list[Lines]:
 
 
 def read_comparison(text: str) -> list[Record]:
-    """Read comparison.md: a record a method and task; interventions.md: one an intervention.
-
-    sweep.md: one a point, method and task.
-    """
+    """Read comparison.md or sweep.md: a record a method and task; interventions.md."""
     records = []
     for section in re.split(r"^## ", text, flags=re.M)[1:]:
         (head, *body), *differences = markdown_tables(section)
