@@ -1,5 +1,7 @@
 """The update without work that cannot change it: stock TRL's losses, gradients and weights."""
 
+import warnings
+
 import pytest
 import torch
 import trl.trainer.utils
@@ -195,6 +197,21 @@ def test_a_model_whose_tokens_meet_outside_of_attention_is_not_packed(lively, tm
     assert trainer._layout(trainer.model) == "right"
     torch.testing.assert_close(loss, wanted, rtol=1e-6, atol=1e-7)
     assert relative(found, gradients) < 1e-6
+
+
+def test_rounding_to_bf16_is_not_taken_for_another_computation(lively, tmp_path):
+    """As of a pretrained model in mixed precision, whose logits are large."""
+    trainer = build(lively, ThinkTuningTrainer, tmp_path, bf16=True)
+    with torch.no_grad():
+        trainer.model.get_output_embeddings().weight.mul_(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert trainer._layout(trainer.model) == "packed"
+    hook = lambda module, args, output: output + output.roll(1, 1)  # noqa: E731
+    trainer.model.get_input_embeddings().register_forward_hook(hook)
+    trainer._layouts.clear()
+    with pytest.warns(UserWarning, match="packing changes what LlamaForCausalLM computes"):
+        assert trainer._layout(trainer.model) == "right"
 
 
 def test_virtual_tokens_stay_padded(tiny_model_dir, tmp_path):
