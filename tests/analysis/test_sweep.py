@@ -11,7 +11,7 @@ from answered_study import numbers, read
 
 from thinktuning.analysis.comparison import Answers
 from thinktuning.analysis.intervals import difference
-from thinktuning.analysis.report.sweep_page import methods_table
+from thinktuning.analysis.report.sweep_page import columns_of, common_name, methods_table
 from thinktuning.analysis.sweep import covariance, places, point_rows, quantity
 from thinktuning.commands.sweep import sweep
 from thinktuning.io.errors import StudyError
@@ -220,3 +220,19 @@ def test_seeds_of_a_gain(tmp_path):
     *_, last = methods_table(job, point_rows(job, "steps-4", found, {}, {}), "sums").body
     shown = ["87.5 (seeds 75.0, 100.0)", "+62.5 (seeds +50.0, +75.0)", "0.0 (seeds 0.0, 0.0)"]
     assert last == ["steps-4", "a|b", *shown, "5"]
+
+
+def test_keys_that_change_together_are_one_column():
+    budget = {"as": "taught"}
+    points = {
+        "a": {"methods.x.training.lr": 1e-4, "methods.y.training.lr": 1e-4, "methods.x.b": budget},
+        "b": {"methods.x.training.lr": 3e-4, "methods.y.training.lr": 3e-4, "methods.x.b": None},
+    }
+    assert columns_of(points) == {
+        "methods.*.training.lr": ["0.0001", "0.0003"],
+        "methods.x.b": ["as: taught", ""],
+    }
+    assert common_name(["model.size", "data.seed"]) == "model.size, data.seed"
+    assert common_name(["model.size", "seed"]) == "model.size, seed"
+    ambiguous = {"a": {"x.lr": 1, "y.lr": 1, "v.lr": 2, "w.lr": 2}}
+    assert columns_of(ambiguous) == {"x.lr, y.lr": ["1"], "v.lr, w.lr": ["2"]}

@@ -1,6 +1,6 @@
 """A sweep's tables for people: on its page, with links to the points' reports, and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from thinktuning.analysis.cells import estimate_text
@@ -74,21 +74,48 @@ def headline_of(rows: Rows) -> str:
 
 def points_table(job: SweepJob, rows: Rows) -> Table:
     """Return each point's values and what was measured of its base, in the headline's scope."""
-    axes = list(next(iter(job.points.values())))
+    columns = columns_of(job.points)
     first = {row["point"]: row for row in reversed(rows)}
     measured = BASE if job.gap else ()
     body = [
         [
             point,
-            *("" if value is None else str(value) for value in values.values()),
+            *(cells[i] for cells in columns.values()),
             *(estimate_text(first[point], name, sign="+" * (name == "gap")) for name in measured),
         ]
-        for point, values in job.points.items()
+        for i, point in enumerate(job.points)
     ]
     labels = job.labels
     names = {"plain": job.gap.plain, "asked": job.gap.asked} if job.gap else {}
     head = [f"{labels[names[each]]}, %" if each in names else "gap, points" for each in measured]
-    return Table(f"{len(body)} points", ["point", *axes, *head], body)
+    return Table(f"{len(body)} points", ["point", *columns, *head], body)
+
+
+def columns_of(points: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return axis -> its cell at each point; axes with the same values are one column."""
+    axes: dict[tuple[str, ...], list[str]] = {}
+    for axis in next(iter(points.values())):
+        axes.setdefault(tuple(cell(values[axis]) for values in points.values()), []).append(axis)
+    short = [common_name(names) for names in axes.values()]
+    full = [", ".join(names) for names in axes.values()]
+    heads = short if len(set(short)) == len(short) else full
+    return dict(zip(heads, map(list, axes), strict=True))
+
+
+def cell(value: Any) -> str:
+    """Return a value of an axis as text, a mapping without braces."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {item}" for key, item in value.items())
+    return "" if value is None else str(value)
+
+
+def common_name(names: Sequence[str]) -> str:
+    """Return one name for several keys: `*` is the part that differs; all, if more differ."""
+    parts = [set(part) for part in zip(*(name.split(".") for name in names), strict=False)]
+    alike = len({name.count(".") for name in names}) == 1
+    if not alike or sum(len(part) > 1 for part in parts) > 1:
+        return ", ".join(names)
+    return ".".join("*" if len(part) > 1 else part.pop() for part in parts)
 
 
 def methods_table(job: SweepJob, rows: Rows, scope: str) -> Table:
