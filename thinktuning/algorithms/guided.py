@@ -22,6 +22,7 @@ from thinktuning.algorithms.protocol import Algorithm
 from thinktuning.algorithms.rollout import question_of
 from thinktuning.algorithms.selection import select_rollouts
 from thinktuning.grading.reward import ended
+from thinktuning.io.section import absent
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,9 +44,7 @@ class TaughtConfig(AlgorithmConfig):
     keep: Keep = "all"
     schedule: ScheduleConfig = ScheduleConfig()
     max_untaught_batches: PositiveInt | None = 5
-    corruption: Annotated[
-        CorruptionConfig | None, Field(exclude_if=lambda value: value is None)
-    ] = None
+    corruption: Annotated[CorruptionConfig | None, Field(exclude_if=absent)] = None
 
     @property
     def uses_teacher(self) -> bool:

@@ -153,7 +153,7 @@ def read_lm_eval(
         key, value = str(row["doc_id"]), row.get(name)
         if key in questions:
             raise StudyError(f"{path}: document {key} is there twice; pass the file of one run")
-        if not is_number(value) or not 0 <= value <= 1:
+        if not is_score(value) or not 0 <= value <= 1:
             raise StudyError(
                 f"{path}: document {key}: {name} is {value!r}, not a score from 0 to 1; choose"
                 " another --metric"
@@ -168,7 +168,7 @@ def read_lm_eval(
         )
     if len(questions) < 2:
         raise StudyError(f"{path}: has {len(questions)} documents; needs at least two")
-    found = [row["no_answer"] for row in rows if is_number(row.get("no_answer"))]  # of our tasks
+    found = [row["no_answer"] for row in rows if is_score(row.get("no_answer"))]  # of our tasks
     unanswered = {"no answer": sum(found) / len(rows)} if len(found) == len(rows) else {}
     return SampleFile(path, questions, f"{name}, filter {chosen}", unanswered)
 
@@ -181,7 +181,7 @@ def metric_names(row: Row) -> list[str]:
     return [str(name) for name in names]
 
 
-def is_number(value: Any) -> TypeGuard[float]:
+def is_score(value: Any) -> TypeGuard[float]:
     """Tell whether a value of a JSON file is a number, or a verdict that counts as one."""
     return isinstance(value, int | float)
 

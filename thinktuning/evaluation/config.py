@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from thinktuning.data.config import COLUMNS, Source, check_kind, has_own_format
 from thinktuning.grading.answers import AnswerKind
 from thinktuning.grading.own_reward import IN_EVALUATION, check_columns, missing_columns
-from thinktuning.io.section import Number, Plain, Section, Seed
+from thinktuning.io.section import Number, Plain, Section, Seed, absent
 from thinktuning.teachers.config import BackendConfig
 
 TASKS = Path(__file__).parent / "tasks"
@@ -91,8 +91,8 @@ class TaskConfig(Section):
     num_samples: PositiveInt
     temperature: Annotated[Number, Field(ge=0)] | None = None
     max_gen_toks: PositiveInt | None = None
-    reward: Annotated[OwnFunction | None, Field(exclude_if=lambda value: value is None)] = None
-    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
+    reward: Annotated[OwnFunction | None, Field(exclude_if=absent)] = None
+    right_from: Annotated[Number | None, Field(exclude_if=absent)] = None
 
     @model_validator(mode="after")
     def _graded(self) -> Self:

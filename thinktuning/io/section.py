@@ -70,6 +70,11 @@ Name = Annotated[str, Field(pattern=NAME)]
 Plain = Annotated[Any, AfterValidator(_plain)]  # any value that JSON has
 
 
+def absent(value: object) -> bool:
+    """Tell whether a key is null, to leave it out of a job: jobs from before the key stay as is."""
+    return value is None
+
+
 class Section(BaseModel):
     """A mapping in a study: strict types, no unknown keys, no infinity or NaN."""
 

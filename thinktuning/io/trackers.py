@@ -8,12 +8,12 @@ import difflib
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, field_validator
 
 from thinktuning.io.errors import StudyError
-from thinktuning.io.section import Section
+from thinktuning.io.section import Section, absent
 
 # tracker -> the module that is imported, and what to install; `pip install 'thinktuning[NAME]'` for
 # those of `EXTRAS`, in the versions that are tested
@@ -51,10 +51,6 @@ def _known(given: str | list[str] | None) -> str | list[str] | None:
     return given
 
 
-def _absent(value: Any) -> bool:
-    return value is None
-
-
 class TrackedSection(Section):
     """Where a training's metrics go besides its files; a job without a tracker has none of it.
 
@@ -65,10 +61,10 @@ class TrackedSection(Section):
     PARTS: ClassVar[tuple[str, ...]] = ("method", "seed", "point")
 
     report_to: Annotated[
-        str | list[str] | None, AfterValidator(_known), Field(exclude_if=_absent)
+        str | list[str] | None, AfterValidator(_known), Field(exclude_if=absent)
     ] = None
-    run_name: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
-    project: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=_absent)
+    run_name: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
+    project: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
 
     @field_validator("run_name")
     @classmethod

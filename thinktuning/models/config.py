@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from thinktuning.io.contents import combined
-from thinktuning.io.section import Fraction, Positive, Section, Seed
+from thinktuning.io.section import Fraction, Positive, Section, Seed, absent
 from thinktuning.io.trackers import TrackedSection
 from thinktuning.models import families
 
@@ -96,9 +96,7 @@ class AnyDocumentsConfig(DocumentsConfig):
     is wrong, and the rest follows from it.
     """
 
-    families: Annotated[
-        dict[FamilyName, FamilyConfig] | None, Field(exclude_if=lambda given: given is None)
-    ] = None
+    families: Annotated[dict[FamilyName, FamilyConfig] | None, Field(exclude_if=absent)] = None
     derivation_error_share: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from thinktuning.grading.behaviors import Behavior
 from thinktuning.io import functions
 from thinktuning.io.contents import hashes
 from thinktuning.io.errors import StudyError, describe
-from thinktuning.io.section import Name, Number, Section, Seed
+from thinktuning.io.section import Name, Number, Section, Seed, absent
 from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
 from thinktuning.study.sweep import BY_POINT, GapConfig, XScale
@@ -88,8 +88,8 @@ class EvaluateJob(Job):
     prompt: PromptConfig
     evaluation: EvaluationConfig
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
-    reward: Annotated[OwnFunction | None, Field(exclude_if=lambda value: value is None)] = None
-    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
+    reward: Annotated[OwnFunction | None, Field(exclude_if=absent)] = None
+    right_from: Annotated[Number | None, Field(exclude_if=absent)] = None
 
     def files(self) -> dict[str, Path]:
         """Return the files that the job names, with those of lm-eval's task and of `reward`."""

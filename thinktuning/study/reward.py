@@ -19,7 +19,7 @@ from thinktuning.grading.own_reward import (
     missing_columns,
 )
 from thinktuning.io import functions
-from thinktuning.io.section import Number
+from thinktuning.io.section import Number, absent
 
 if TYPE_CHECKING:
     from thinktuning.study.jobs import TrainJob
@@ -50,7 +50,7 @@ Reward = Annotated[
     BeforeValidator(_reward),
     WithJsonSchema({"anyOf": [_NAMED, {"type": "array", "items": _NAMED, "minItems": 1}]}),
 ]
-Weights = Annotated[list[Number] | None, Field(exclude_if=lambda weights: weights is None)]
+Weights = Annotated[list[Number] | None, Field(exclude_if=absent)]
 
 
 def check_weights(rewards: Sequence[str], weights: Sequence[float] | None) -> None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PositiveInt, model_
 from thinktuning.data.curriculum import Difficulty
 from thinktuning.grading.own_reward import BUILT_IN
 from thinktuning.io import functions
-from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section
+from thinktuning.io.section import Fraction, NonNegative, Number, Positive, Section, absent
 from thinktuning.io.trackers import TrackedSection
 from thinktuning.study.budget import BudgetConfig
 from thinktuning.study.extra import CLIPPED, check_together, checked, schemas
@@ -95,7 +95,7 @@ class TrainingConfig(TrackedSection):
     """
 
     max_steps: PositiveInt
-    budget: Annotated[BudgetConfig | None, Field(exclude_if=lambda value: value is None)] = None
+    budget: Annotated[BudgetConfig | None, Field(exclude_if=absent)] = None
     learning_rate: Positive
     lr_scheduler_type: Literal[
         "constant", "constant_with_warmup", "linear", "cosine", "polynomial", "inverse_sqrt"
@@ -122,10 +122,10 @@ class TrainingConfig(TrackedSection):
     beta: NonNegative = 0.0
     scale_rewards: Literal["group", "batch", "none"] = "group"
     max_resamplings: Annotated[int, Field(ge=0, exclude_if=lambda value: value == 0)] = 0
-    curriculum: Annotated[Difficulty | None, Field(exclude_if=lambda value: value is None)] = None
+    curriculum: Annotated[Difficulty | None, Field(exclude_if=absent)] = None
     reward: Reward = "last_box"
     reward_weights: Weights = None
-    right_from: Annotated[Number | None, Field(exclude_if=lambda value: value is None)] = None
+    right_from: Annotated[Number | None, Field(exclude_if=absent)] = None
     bf16: bool = False
     gradient_checkpointing: bool = False
     lora: LoRAConfig | None = None
@@ -133,7 +133,7 @@ class TrainingConfig(TrackedSection):
     save_steps: PositiveInt | None = None
     save_minutes: Positive | None = 30.0
     rollouts_per_step: Annotated[int, Field(ge=0)] = 16
-    held_out: Annotated[HeldOutConfig | None, Field(exclude_if=lambda value: value is None)] = None
+    held_out: Annotated[HeldOutConfig | None, Field(exclude_if=absent)] = None
     extra: Annotated[Options, AfterValidator(checked)] = Field(
         default_factory=dict,
         exclude_if=lambda value: not value,
