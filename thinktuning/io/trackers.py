@@ -33,6 +33,7 @@ PACKAGES = {
     "trackio": ("trackio", "trackio"),
     "wandb": ("wandb", "wandb"),
 }
+Tracker = Annotated[str, Field(json_schema_extra={"enum": [*PACKAGES, "none"]})]
 EXTRAS = ("mlflow", "tensorboard", "trackio", "wandb")
 
 
@@ -61,7 +62,7 @@ class TrackedSection(Section):
     PARTS: ClassVar[tuple[str, ...]] = ("method", "seed", "point")
 
     report_to: Annotated[
-        str | list[str] | None, AfterValidator(_known), Field(exclude_if=absent)
+        Tracker | list[Tracker] | None, AfterValidator(_known), Field(exclude_if=absent)
     ] = None
     run_name: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
     project: Annotated[str, Field(min_length=1)] | None = Field(default=None, exclude_if=absent)
