@@ -1,10 +1,13 @@
 """The trainer samples by our decoding loop, and gets the rollouts of stock TRL."""
 
 import warnings
+from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 import torch
 from peft import LoraConfig
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainers import build, vowel_share
 from trl import GRPOTrainer
 
@@ -60,6 +63,37 @@ def test_rollouts_are_those_of_stock_trl(likely_eos, tmp_path, tuning, temperatu
     for name, weight in stock.model.named_parameters():
         torch.testing.assert_close(ours.model.get_parameter(name), weight, rtol=1e-4, atol=1e-6)
     assert "generate" not in vars(generation.inner_model(ours.model))
+
+
+class Casts(TorchDispatchMode):
+    """Counts how often each weight is copied to another dtype."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.names = {w.data_ptr(): name for name, w in model.named_parameters() if w.ndim == 2}
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and args[0].data_ptr() in self.names:
+            self.counts[self.names[args[0].data_ptr()]] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_in_mixed_precision_weights_are_cast_once_for_all_tokens(likely_eos, tmp_path, ran):
+    settings = LONGER | {"max_steps": 1, "bf16": True}
+    trainer = build(likely_eos, ThinkTuningTrainer, tmp_path, **settings)
+    sampling, casts = trainer._open_rows_only, Casts(trainer.model)
+
+    @contextmanager
+    def watched():
+        with casts, sampling():
+            yield
+
+    trainer._open_rows_only = watched
+    trainer.train()
+    assert len(ran) == 1 and len(ran[0]) > 5  # tokens
+    assert len(casts.counts) >= 14  # matrices of two layers
+    assert set(casts.counts.values()) == {1}
 
 
 def test_without_skip_padding_it_samples_as_stock_trl(likely_eos, tmp_path, ran):

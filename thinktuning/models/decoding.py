@@ -236,5 +236,7 @@ def noise(like: Tensor, places: Tensor, batch_size: int) -> Tensor:
     shape = batch_size, like.shape[1]
     if like.device.type != "cpu":
         return torch.empty(shape, dtype=like.dtype, device=like.device).exponential_()[places]
-    uniform = torch.empty(shape, dtype=torch.float64).uniform_()[places]
+    uniform = torch.empty(shape, dtype=torch.float64).uniform_()
+    if len(places) < batch_size:  # else they are all rows, in order
+        uniform = uniform[places]
     return uniform.neg_().log1p_().neg_().to(like.dtype)

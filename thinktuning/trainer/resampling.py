@@ -81,13 +81,17 @@ class ResamplingTrainer(SparingTrainer):
 
     @contextmanager
     def _open_rows_only(self) -> Iterator[None]:
-        """Sample by our decoding loop where transformers samples, unless `skip_padding` is off."""
+        """Sample by our decoding loop where transformers samples, unless `skip_padding` is off.
+
+        In mixed precision each weight is cast once, and not at each token: autocast keeps what it
+        cast until the outermost of its contexts ends.
+        """
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
         model = self.accelerator.unwrap_model(self.model_wrapped, keep_torch_compile=False)
         if elsewhere or not getattr(self.args, "skip_padding", True) or is_sharded(model):
             yield
             return
-        with decoding(model) as calls:
+        with self.accelerator.autocast(), decoding(model) as calls:
             yield
         if not calls:
             warnings.warn(f"trl {version('trl')}: {ELSEWHERE}", stacklevel=2)
