@@ -6,7 +6,7 @@ A response becomes a verdict in these steps:
     choices       letters and yes/no
     normalize     numbers and LaTeX in one plain form; `units` and `vocabulary.yaml` hold its words
     policy        what may equal what
-      structure     lists, pairs, intervals, chains, units and bases of a normalized answer; `names`
+      structure     lists, pairs, intervals, chains, units and bases, as `nodes`; `names`
       scalars       values: plain numbers, and what math-verify reads (`expressions`)
       solutions     equations, inequalities and sets of numbers
     grader        the same in other processes, within limits

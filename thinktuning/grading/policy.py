@@ -23,13 +23,13 @@ from thinktuning.grading.expressions import (
     SYMPY_ERRORS,
     Unreadable,
     is_balanced,
-    is_decimal,
     rational,
 )
 from thinktuning.grading.names import has_variable, is_no_answer
+from thinktuning.grading.nodes import Node, as_equation, chain_values, clock, point
 from thinktuning.grading.normalize import normalize
 from thinktuning.grading.scalars import Undecided, left_undone
-from thinktuning.grading.structure import Node, as_equation, clock, point, read
+from thinktuning.grading.structure import read
 
 MAX_LENGTH = 2_000  # characters of an answer that is more than a plain number
 MAX_CHAIN = 100  # characters of a gold answer's chain that is checked without a time limit
@@ -236,7 +236,7 @@ class Comparison:
             return first is not None and second is not None and self._relations(first, second)
         if gold.kind == answer.kind and gold.text and answer.text and gold.text != answer.text:
             return False
-        values = [_chain_values(gold, answer), _chain_values(answer, gold)]
+        values = [chain_values(gold, answer), chain_values(answer, gold)]
         found = any(self.same(a, b) for a in values[0] for b in values[1])
         return found and self.consistent(gold) and self.consistent(answer)
 
@@ -284,15 +284,3 @@ class Comparison:
         if any(sign in gold + answer for sign in (r"\text{", r"\ldots")):
             return False
         return scalars.equal(gold, answer, literally=self.literally)
-
-
-def _chain_values(node: Node, other: Node) -> list[Node]:
-    r"""Return what a chain can stand for: its exact value, or the decimal that it ends in.
-
-    In `\frac{1}{3} \approx 0.333`, 0.333 counts for a gold answer that is a decimal.
-    """
-    if node.kind != "chain":
-        return [node]
-    last, exact = node.items[-1], node.items[: int(node.mark)]
-    decimal = is_decimal(last.text) and not is_decimal(exact[0].text)
-    return [exact[-1], last] if decimal and is_decimal(other.text) else [exact[-1]]

@@ -8,6 +8,7 @@ from typing import Any
 from thinktuning.grading.expressions import SYMPY_ERRORS, read
 from thinktuning.grading.names import symbols as symbols_of
 from thinktuning.grading.names import told_apart
+from thinktuning.grading.nodes import Node
 from thinktuning.grading.scalars import (
     Undecided,
     is_analytic,
@@ -15,7 +16,6 @@ from thinktuning.grading.scalars import (
     needed_digits,
     points,
 )
-from thinktuning.grading.structure import Node
 
 
 def relation_has_meaning(left: str, right: str, operator: str) -> bool:

@@ -6,33 +6,13 @@ Nothing is computed here, so reading takes milliseconds; what may equal what is 
 import functools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from thinktuning.grading.names import has_variable, is_name, is_variable, letters
+from thinktuning.grading.nodes import Node
 from thinktuning.grading.normalize import normalize
 from thinktuning.grading.units import split_unit, without_remark
 
 MAX_ITEMS = 40
-
-
-class Node(NamedTuple):
-    r"""A part of an answer.
-
-    Attributes:
-        kind: list, set, tuple, union, chain, equation, inequality, base, ratio, words, value; text
-            if it only equals itself, nothing if it says nothing (`3 = 3`).
-        text: the part as it is written; of a chain or an interval the name that it gives a value.
-        items: the parts.
-        mark: brackets of a tuple, operators of relations, a base, a unit, `\pm` of a list,
-            the comma of a union,
-            words with their case.
-    """
-
-    kind: str
-    text: str = ""
-    items: tuple["Node", ...] = ()
-    mark: str = ""
-
 
 _WORDS = re.compile(
     r"(?:\\text\{[^{}]*\}\s*)+|[A-Za-z]{4,}(?:[ -][A-Za-z]+)*|[A-Za-z]+(?:[ -][A-Za-z]{2,})+"
@@ -270,29 +250,3 @@ def _inequality(sides: list[str], operators: list[str]) -> Node:
     low, name, high, left, right = ends
     brackets = ("(" if left == "<" else "[") + (")" if right == "<" else "]")
     return Node("tuple", name, (read(low), read(high)), f"<{brackets}")
-
-
-def clock(time: Node) -> list[str]:
-    """Return hours, minutes and seconds as they are written, but for the zeros of the hours."""
-    hours, *rest = (item.text for item in time.items)
-    return [hours.lstrip("0"), *rest]
-
-
-def point(values: Node) -> Node:
-    """Return the pair `(2, 3)` for the list `x = 2, y = 3`, anything else as it is."""
-    names = [
-        item.text if item.kind == "chain" and len(item.items) == 1 else "" for item in values.items
-    ]
-    if not all(names) or len(set(names)) < len(names):
-        return values
-    in_order = sorted(zip(names, values.items, strict=True), key=lambda pair: pair[0])
-    return Node("tuple", items=tuple(item.items[0] for _, item in in_order), mark="()")
-
-
-def as_equation(node: Node) -> Node | None:
-    """Return `y = 2x` as an equation, None for what is none."""
-    if node.kind == "equation":
-        return node
-    if node.kind != "chain" or not node.text or len(node.items) != 1:
-        return None
-    return Node("equation", items=(Node("value", node.text), Node("value", node.items[0].text)))
