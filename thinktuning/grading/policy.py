@@ -39,6 +39,7 @@ _CHOICE = re.compile(
     r"(?:\(?\s*(?:\\text\{\s*)?[A-J]\s*\}?\s*(?:\)|\.(?=\s)|:)\s*\}?|\([a-j]\)(?=\s))\s*"
     r"(?=[-+\d\\(.])(?!\\text)"
 )
+_AROUND_WORDS = re.compile(r"\\text|[\s{}()\[\].,:;\"'*_]")  # not a sign or another command
 _CAPITALS = re.compile(r"[A-Z](?: ?[A-Z]){1,2}")
 # Units that are also a factor.
 _FACTORS = {"%": r"\frac{%s}{100}", "degree": r"\frac{(%s)\pi}{180}"}
@@ -216,7 +217,7 @@ class Comparison:
         kinds = {gold.kind, answer.kind}
         if kinds == {"words", "value"}:
             first, second = (
-                re.sub(r"\\text|[^A-Za-z0-9]", "", node.mark if node.kind == "words" else node.text)
+                _AROUND_WORDS.sub("", node.mark if node.kind == "words" else node.text)
                 for node in (gold, answer)
             )
             if gold.kind == "words":  # the letter of a choice, not a variable
