@@ -18,12 +18,14 @@ MAX_LENGTH = 2_000  # characters
 _NEGATIONS = re.compile(
     r"\\(?:neg?|neq|lnot|not|[xbh]?cancel(?:to)?|sout|st|overline|bar)(?![A-Za-z])|[¬≠]|!=|~~|^\s*~"
 )
-_COMMANDS = re.compile(r"\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ])|[{}$*~`\"\u200b-\u200d\ufeff]")
+_COMMANDS = re.compile(
+    r"\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ]|$)|[{}$*~`\"\u200b-\u200d\ufeff\u2713\u2714\u2705]"
+)
 _INTRODUCED = re.compile(
     r"(?:(?:so|thus|therefore|hence|and)\b,?\s*)?"
     r"(?:(?:the|my|is|it\s+is|it's|i\s+(?:choose|pick|select))\s+)*"
     r"(?:(?:final|correct|right|best)\s+)*"
-    r"(?:(?:answer|option|choice|letter)\b\s*)*(?:is\b|[:=])?\s*:?\s*"
+    r"(?:(?:answer|ans|option|choice|letter)\b\s*)*(?:is\b|[:=])?\s*:?\s*"
     r"(?:(?:option|choice|letter)\b\s*)?",
     re.IGNORECASE,
 )
@@ -123,10 +125,11 @@ def yes_no(text: str) -> str | None:
 
 
 def _bare(text: str) -> str:
-    text = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    text = re.sub("[\u2018\u2019]", "'", unicodedata.normalize("NFKC", text))
     text = re.sub("[\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}]", " - ", text)
     text = _COMMANDS.sub(" ", _NEGATIONS.sub(" not ", text))
-    return re.sub(r"\s+", " ", text).strip(" .")
+    text = re.sub(r"\s+", " ", text).strip(" .")
+    return re.sub(r"^'([^']*)'$", r"\1", text)
 
 
 def _words(text: str) -> str:
@@ -142,4 +145,5 @@ def _words(text: str) -> str:
 
 
 def _tokens(text: str) -> list[str]:
-    return re.findall(r"[a-z']+", text.lower())
+    """Return the words of a text; a contraction such as `couldn't` is `not`."""
+    return ["not" if word.endswith("n't") else word for word in re.findall("[a-z']+", text.lower())]
