@@ -90,7 +90,7 @@ def test_a_hostile_answer_costs_at_most_the_time_limit(grader, answer):
 
 def test_a_repeated_answer_times_out_once(grader):
     start = time.monotonic()
-    verdicts = grader.grade([LONG_SUM, r"\sqrt{4}"] * 8, ["7", "2"] * 8, "number")
+    verdicts = grader.grade([LONG_SUM, r"\sqrt{4}"] * 8, ["7", "2"] * 8, "latex")
     assert verdicts == [Verdict.timeout, Verdict.correct] * 8
     assert time.monotonic() - start < 8 * TIME_LIMIT  # not 8 times the limit: it is graded once
 
@@ -150,7 +150,7 @@ def test_a_killed_worker_is_an_error_and_is_replaced():
         grader.grade([r"\sqrt{4}"], ["2"], "number")
         (worker,) = set(multiprocessing.active_children()) - before
         threading.Timer(0.5, worker.kill).start()
-        assert grader.grade([LONG_SUM], ["7"], "number") == [Verdict.error]
+        assert grader.grade([LONG_SUM], ["7"], "latex") == [Verdict.error]
         assert grader.grade([r"\sqrt{4}"], ["2"], "number") == [Verdict.correct]
 
 

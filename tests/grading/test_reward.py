@@ -88,11 +88,11 @@ def test_messages_are_scored_like_text(grader, logged):
 
 
 def test_a_verifier_that_fails_gives_no_verdict(logged):
-    """An unparsable gold answer raises, and a long sum times out."""
+    """An unparsable gold answer raises, and a long sum, which is no number, times out."""
     long_sum = r"\boxed{\sum_{k=1}^{1000000000} \sin(k^2)}"
     texts = [r"\boxed{7}", r"\boxed{x}", long_sum, r"\boxed{8}"]
     with Grader(time_limit=2.0) as grader:
-        rewards = score(grader, logged, texts, [ENDED] * 4, ["7", "?", "7", "7"])
+        rewards = score(grader, logged, texts, [ENDED] * 4, ["7", "?", "7", "7"], "latex")
     assert rewards == [1.0, None, None, 0.0]
     assert logged == {"verifier_failures": 0.5}
 

@@ -34,7 +34,9 @@ TOLERANCE = Fraction(1, 10**6)  # relative, of decimals
 _OPERATION = re.compile(
     r"(?<=[\w)}!.])\s*(?:[+-]|\\(?:cdot|times)(?![A-Za-z]))|(?<=[\d)}])\s*\(|[)}]\s*\d"
 )
-_ARITHMETIC = re.compile(r"(?:[\d\s.+\-/(){}]|\\(?:frac|cdot|times)(?![A-Za-z]))+")
+_ARITHMETIC = re.compile(r"(?:[\d\s.+\-/(){}|]|\\(?:frac|cdot|times)(?![A-Za-z]))+")
+# What a question asks for by its name.
+_NAMED = re.compile(r"\\(?:gcd|max|min|sum|prod|int|lim|det)(?![A-Za-z])")
 
 
 class Undecided(Exception):
@@ -125,14 +127,14 @@ def left_undone(text: str, *, number: bool) -> bool:
     r"""Return whether a value is a sum, difference, product or division that is not carried out.
 
     So that the expression of a question (`4 - 1 - 7`) is not its answer. As a number, none may be
-    left, nor a slash that comes out even: `6/2`, but `\frac{6}{2}`, `2^{10}`, `\sqrt{9}`, `2e3` and
-    `3 1/2` are ways to write one. In LaTeX only those of plain numbers count, since `2^{10} - 1`
-    and `3\sqrt{2}` are answers.
+    left, nor a `\gcd`, `\max` or `\sum`, nor a slash that comes out even: `6/2`, but `\frac{6}{2}`,
+    `2^{10}`, `\sqrt{9}`, `2e3` and `3 1/2` are ways to write one. In LaTeX only those of plain
+    numbers count (`|7 - 1|` too), since `2^{10} - 1` and `3\sqrt{2}` are answers.
     """
     value = rational(text)
     if value is not None:
         return number and SLASH.fullmatch(text) is not None and value.denominator == 1
-    if number and "/" in text:
+    if number and ("/" in text or _NAMED.search(text)):
         return True
     return bool(_OPERATION.search(text) and (number or _ARITHMETIC.fullmatch(text)))
 
