@@ -42,7 +42,7 @@ def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
     """Return whether two equations or inequalities in the same variables have the same solutions.
 
     The difference of the sides is the same but for a factor (positive for an inequality), or both
-    equations have solutions for one of their variables, and the same ones.
+    equations have solutions for each of their variables, and the same ones.
 
     Args:
         gold: the two sides of the gold relation.
@@ -67,15 +67,24 @@ def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
             return False
         if first.is_polynomial(*symbols) and second.is_polynomial(*symbols):
             return _factor(sympy.sqf_part(first), sympy.sqf_part(second)) is not None
-        symbol = min(symbols, key=lambda s: s.name)
-        solutions = [sympy.solve(expression, symbol) for expression in (first, second)]
-        return (
-            bool(solutions[0])
-            and len(solutions[0]) == len(solutions[1])
-            and all(any(sympy.simplify(a - b) == 0 for b in solutions[1]) for a in solutions[0])
-        )
+        return all(_same_solutions(first, second, symbol) for symbol in symbols)
     except SYMPY_ERRORS:
         return False
+
+
+def _same_solutions(first: Any, second: Any, symbol: Any) -> bool:
+    """Return whether two expressions are 0 for the same values of a variable, if sympy has all."""
+    import sympy
+    from sympy.functions.elementary.trigonometric import TrigonometricFunction
+
+    if first.has(TrigonometricFunction) or second.has(TrigonometricFunction):  # it has some
+        return False
+    solutions = [sympy.solve(expression, symbol) for expression in (first, second)]
+    return (
+        bool(solutions[0])
+        and len(solutions[0]) == len(solutions[1])
+        and all(any(sympy.simplify(a - b) == 0 for b in solutions[1]) for a in solutions[0])
+    )
 
 
 def _factor(first: Any, second: Any) -> Any:
