@@ -179,6 +179,15 @@ def test_other_answers_are_verified_by_math_verify(answer, gold, kind, expected)
     assert verify(answer, gold, kind) is expected
 
 
+@pytest.mark.parametrize(
+    ("gold", "value"), [("x+y=4", "4"), ("x+y=4", r"\{4\}"), ("xy=12", "12"), ("x-y=0", "0")]
+)
+def test_a_sum_or_product_names_a_value_only_in_an_answer(gold, value):
+    """The line `x + y = 4` is not 4, but who asks for x + y is told `x + y = 4`."""
+    assert not verify(value, parse_gold(gold, "latex"), "latex")
+    assert verify(gold, parse_gold(gold, "latex"), "latex") and verify(gold, value, "latex")
+
+
 @pytest.mark.parametrize("kind", ["number", "latex", "letter", "yes_no"])
 def test_no_answer_is_not_correct(kind):
     assert verify(None, "anything", kind) is False

@@ -15,7 +15,7 @@ _LETTER = (
     rf"(?>(?:(?![eiE])[a-zA-Z]|{_GREEK}"
     r"|\\(?:overline|vec|overrightarrow)\s?(?:\{[A-Za-z]{1,2}\}|[A-Za-z]))'*+"
     r"(?:\s?_\s?(?:\{[^{}]*\}|\w))?+(?:\s?\^\s?\{\s?-1\s?\}(?=\s?\())?+"
-    r"(?:\s?\(\s?-?[\w ,+=-]*\))?+)"
+    r"(?:\s?\(\s?-?[\w ,+=\\-]*\))?+)"
 )
 _PRODUCT = rf"{_LETTER}(?>\s?(?:(?:\\cdot|[+-])\s?)?{_LETTER})*+"
 _NAME = re.compile(
@@ -25,6 +25,7 @@ _NAME = re.compile(
     r"|\[[A-Z]{3,}\]|(?>\\text\{[A-Za-z '-]+\}\s?)++|[A-Za-z]{3,}"
 )
 _VARIABLE = re.compile(_LETTER)
+_EXPRESSION = re.compile(r"[a-z](?:\\cdot)? ?[a-z]|[a-z]{1,2}(?:[+-][a-z]{1,2})+")
 _BAD_WORD = re.compile(
     r"\b(?:not|minus|negative|wrong|incorrect|half|twice|double|except|without|no)\b", re.I
 )
@@ -104,8 +105,13 @@ def is_name(text: str) -> bool:
 
 
 def is_variable(text: str) -> bool:
-    """Return whether a side of an inequality is one variable: `x`, `x_1`, `f(x)`."""
+    """Return whether a side of a relation is one variable: `x`, `x_1`, `f(x)`."""
     return _VARIABLE.fullmatch(text) is not None
+
+
+def is_expression(name: str) -> bool:
+    """Return whether a name is a sum or product of variables, as in the line `x + y = 4`."""
+    return _EXPRESSION.fullmatch(name) is not None
 
 
 def is_no_answer(text: str) -> bool:

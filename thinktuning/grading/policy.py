@@ -25,7 +25,7 @@ from thinktuning.grading.expressions import (
     is_balanced,
     rational,
 )
-from thinktuning.grading.names import has_variable, is_no_answer
+from thinktuning.grading.names import has_variable, is_expression, is_no_answer
 from thinktuning.grading.nodes import Node, as_equation, chain_values, clock, point
 from thinktuning.grading.normalize import normalize
 from thinktuning.grading.scalars import Undecided, left_undone
@@ -231,12 +231,19 @@ class Comparison:
         return False
 
     def _chains(self, gold: Node, answer: Node) -> bool:
-        """Compare where at least one side is a chain; its values must all be equal."""
-        if "equation" in (gold.kind, answer.kind):
+        """Compare where at least one side is a chain; its values must all be equal.
+
+        With names that differ both are equations; so is a gold answer such as `x + y = 4`.
+        """
+        renamed = gold.kind == answer.kind and gold.text and answer.text
+        equated = gold.kind == "chain" and is_expression(gold.text)
+        if "equation" in (gold.kind, answer.kind) or (
+            gold.text != answer.text and (renamed or equated)
+        ):
             first, second = as_equation(gold), as_equation(answer)
-            return first is not None and second is not None and self._relations(first, second)
-        if gold.kind == answer.kind and gold.text and answer.text and gold.text != answer.text:
-            return False
+            if first is None or second is None or (renamed and "(" in gold.text + answer.text):
+                return False
+            return self._relations(first, second)
         values = [chain_values(gold, answer), chain_values(answer, gold)]
         found = any(self.same(a, b) for a in values[0] for b in values[1])
         return found and self.consistent(gold) and self.consistent(answer)

@@ -221,6 +221,8 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
     """Read `x = 6/2 = 3`; `mark` is the number of values before the first approximation."""
     names = [side for side in sides if is_name(side)]
     values = [side for side in sides if not is_name(side)]
+    if not values and len(sides) == 2 and is_variable(sides[0]) and not is_variable(sides[1]):
+        names, values = sides[:1], sides[1:]  # z = a - b
     about_itself = {name for name in names if len(name) == 1} & set().union(*map(letters, values))
     if not values or about_itself or (not names and any(map(has_variable, values))):
         equation = len(sides) == 2 and operators == ["="]
@@ -232,7 +234,8 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
     exact = operators.index(r"\approx") + 1 if r"\approx" in operators else len(sides)
     before = sum(not is_name(side) for side in sides[:exact])
     name = "" if not names or r"\text" in names[0] or len(names[0]) > 30 else names[0]
-    return Node("chain", re.sub(r"\s", "", name), tuple(map(read, values)), str(max(before, 1)))
+    name = re.sub(r"(?<![A-Za-z])\s+|\s+(?![A-Za-z])", "", name)
+    return Node("chain", name, tuple(map(read, values)), str(max(before, 1)))
 
 
 def _inequality(sides: list[str], operators: list[str]) -> Node:
