@@ -194,6 +194,11 @@ def _value(text: str) -> Node:
     return Node("value", text, (Node("value", normalize(number)),), mark)
 
 
+def _without_unit(text: str) -> str:
+    value = _value(text)
+    return value.items[0].text if value.items else text
+
+
 def _relation(sides: list[str], operators: list[str]) -> Node:
     """Read equations and chains of values, and inequalities."""
     sides = [side.strip() for side in sides]
@@ -224,10 +229,11 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
     if not values and len(sides) == 2 and is_variable(sides[0]) and not is_variable(sides[1]):
         names, values = sides[:1], sides[1:]  # z = a - b
     about_itself = {name for name in names if len(name) == 1} & set().union(*map(letters, values))
-    if not values or about_itself or (not names and any(map(has_variable, values))):
+    unknown = any(has_variable(_without_unit(side)) for side in values)
+    if not values or about_itself or (not names and unknown):
         equation = len(sides) == 2 and operators == ["="]
         return Node("equation" if equation else "text", text, tuple(map(_value, sides)))
-    if len(values) > 1 and sides[0] not in names and any(map(has_variable, values)):
+    if len(values) > 1 and sides[0] not in names and unknown:
         return Node("text", text)  # x/2 = y/3 = z
     if len(set(values)) < len(values) and not names:  # 3 = 3 says nothing
         return Node("nothing", text)
