@@ -70,10 +70,11 @@ def read(text: str) -> Node:
         return _list(text, parts)
     if text.startswith(r"\{") and (enclosed := _bracketed(text)):
         return enclosed
-    if re.search(r"\\(?:pm|mp)(?![A-Za-z])", text):
+    sides, operators = split(text, _RELATION)
+    in_set = bool(operators) and sides[-1].lstrip().startswith(r"\{")
+    if re.search(r"\\(?:pm|mp)(?![A-Za-z])", text) and not in_set:
         both = _flattened([read(_signed(text, "+", "-")), read(_signed(text, "-", "+"))])
         return both._replace(mark=r"\pm")
-    sides, operators = split(text, _RELATION)
     if operators:
         return _relation(sides, operators)
     intervals = split(text, _CUP)[0]
