@@ -13,9 +13,8 @@ class Node(NamedTuple):
             if it only equals itself, nothing if it says nothing (`3 = 3`).
         text: the part as it is written; of a chain or an interval the name that it gives a value.
         items: the parts.
-        mark: brackets of a tuple, operators of relations, a base, a unit, `\pm` of a list,
-            the comma of a union,
-            words with their case.
+        mark: brackets of a tuple, operators of relations, a base, a unit, `\pm` and `or` of a list,
+            the comma of a union, words with their case.
     """
 
     kind: str
@@ -35,9 +34,11 @@ def point(values: Node) -> Node:
     names = [
         item.text if item.kind == "chain" and len(item.items) == 1 else "" for item in values.items
     ]
-    if not all(names) or len(set(names)) < len(names):
+    if values.mark == "or" or not all(names) or len(set(names)) < len(names):
         return values
-    in_order = sorted(zip(names, values.items, strict=True), key=lambda pair: pair[0])
+    in_order = sorted(  # Greek letters last
+        zip(names, values.items, strict=True), key=lambda pair: (pair[0].startswith("\\"), pair[0])
+    )
     return Node("tuple", items=tuple(item.items[0] for _, item in in_order), mark="()")
 
 

@@ -193,12 +193,11 @@ class Comparison:
         )
 
     def _unordered(self, gold: Node, answer: Node) -> bool:
-        """Compare lists and sets; values without names have the order of a gold answer's names."""
+        """Compare lists and sets; values without names have the order of the gold answer's."""
         if answer.mark == r"\pm" and not self.undone:  # 3 \pm 1
             return replace(self, undone=True)._unordered(gold, answer)
-        if any(item.kind == "chain" and item.text for item in gold.items) and not any(
-            item.kind == "chain" for item in answer.items
-        ):
+        names = {item.text for item in gold.items if item.kind == "chain"}
+        if len(names) > 1 and not any(item.kind == "chain" for item in answer.items):
             return self._in_order(gold, answer)
         if "set" in (gold.kind, answer.kind):
             return self._cover(gold, answer)

@@ -113,7 +113,7 @@ def _list(text: str, parts: list[str]) -> Node:
         )
     if all(item.kind == "tuple" and r"\infty" in item.text for item in items):
         return Node("text" if _AND.search(text) else "union", text, tuple(items), joined)
-    return _flattened(items)
+    return _flattened(items)._replace(mark="" if joined else "or")
 
 
 def _intersection(text: str, items: list[Node]) -> Node:
