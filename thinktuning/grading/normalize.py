@@ -109,6 +109,7 @@ _REPEATING = re.compile(
 _ENDLESS = re.compile(  # 0.333...
     r"(?<![\d.])(\d{0,30})\.(\d{0,30}?)(?:(\d)\3{2,30}|(\d{2,9}?)\4{1,15})\s*\\ldots"
 )
+_UNIT = r"(\\text\{[A-Za-z ]+\}(?:\s*\^\s*(?:\d|\{\d\}))?)"
 _BASE = r"\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen"
 _NUMBERS = _rules(
     (r"(\d)\s*(?:\^\s*\{?\s*\\text\{(?:st|nd|rd|th)\}\s*\}?|\\text\{(?:st|nd|rd|th)\}"
@@ -122,7 +123,7 @@ _NUMBERS = _rules(
     (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\w)", r"\\\1\2{\3}"),
     (r"(\\(?:sin|cos|tan|cot|sec|csc))\s*\^\s*(\d)\s*", r"\1^{\2} "),
     (r"\\log\s*_\s*\{?\s*(\w+)\s*\}?\s*", r"\\log_{\1} "),
-    (r"\\frac\s*\{\s*(\\text\{[A-Za-z ]+\})\s*\}\s*\{\s*(\\text\{[A-Za-z ]+\})\s*\}", r"\1/\2"),
+    (rf"\\frac\s*\{{\s*{_UNIT}\s*\}}\s*\{{\s*{_UNIT}\s*\}}", r"\1/\2"),
     (r"(?<=\d)\s*(?:\\text\{to\}|to)\s*(?=\d)", ":"),
     (rf"(?<=[\dA-F])\s*\(?\s*(?:\\text\{{)?(?:in\s+)?base\s*\}}?\s*({_BASE})\s*\}}?\s*\)?",
      r"_{\1}"),

@@ -262,7 +262,7 @@ class Comparison:
         """Compare two values with or without units."""
         if re.search(r"(?<![A-Za-z/{])[A-Za-z]$", gold.text):  # a variable, not a unit in italics
             gold = Node("value", gold.text)
-        if has_variable(_bare(gold)) and not gold.items:
+        if has_variable(_bare(gold)) and not gold.items and r"\text" not in answer.text:
             answer = Node("value", answer.text)
         any_form = self.undone or rational(_bare(gold)) is None
         if not any_form and left_undone(_bare(answer), number=self.number):

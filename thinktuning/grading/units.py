@@ -11,6 +11,7 @@ from typing import NamedTuple
 from thinktuning.grading import vocabulary
 
 _SCALED = re.compile(r"square|sq|cubic|cu")
+_RAISED = {"squared": 2, "cubed": 3}
 # What stands between a number and its noun in an answer, as in "5 red marbles", and what says
 # nothing, as in "5 years old".
 _ADJECTIVES = frozenset(["red", "blue", "green", "white", "black", "yellow", "total"])
@@ -39,10 +40,18 @@ class Quantity(NamedTuple):
     unit: str
 
 
-_ATOM = r"(?:\\text\{[A-Za-z ]+\}|[A-Za-z]+)"
+_ATOM = r"(?:\\text\{[A-Za-z ]+\}(?:\s*\.)?|[A-Za-z]+\.?)"  # in., sq. ft.
 _POWER = r"(?:\s*\^\s*(?:\{\s*-?[1-4]\s*\}|-?[1-4]))?"
 _PRODUCT = rf"{_ATOM}{_POWER}(?:\s*(?:/|\\cdot|\s)\s*{_ATOM}{_POWER})*"
-_TAIL = re.compile(rf"(?P<number>.*?[\d}})!.])(?P<gap>\s*)(?P<unit>{_PRODUCT})", re.DOTALL)
+# 5 cm, 2\pi cm, 5/day; and after a variable, as in 2x\text{ cm}, what is upright
+_TAIL = re.compile(
+    rf"(?P<number>.*?(?:[\d}})!.]|\\pi(?=\s*(?:\\text|[a-z]{{2}}))))(?P<gap>\s*)"
+    rf"(?P<unit>(?:/\s*(?=\\text|[a-z]{{2}}))?{_PRODUCT})",
+    re.DOTALL,
+)
+_UPRIGHT = re.compile(
+    rf"(?P<number>.*?[\w}})!.])(?P<gap>\s*)(?P<unit>(?=\\text){_PRODUCT})", re.DOTALL
+)
 _COMMANDS = re.compile(r"\\(?:text|cdot)(?![A-Za-z])")
 _TOKEN = re.compile(r"[A-Za-z]+|/|\^\s*\{?\s*-?[1-4]")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # of degrees
@@ -71,9 +80,11 @@ def split_unit(text: str) -> Quantity:
     degrees = re.fullmatch(r"(.*)\^\\circ\s*(?:\\text\{)?([CF])\}?", tail, re.DOTALL)
     if degrees:
         return Quantity(degrees[1].strip(), "celsius" if degrees[2] == "C" else "fahrenheit")
-    match = _TAIL.fullmatch(tail)
-    unit = _unit(match["unit"]) if match else None
-    if match is None or unit is None:
+    for pattern in (_TAIL, _UPRIGHT) if "\\text" in tail else (_TAIL,):
+        match = pattern.fullmatch(tail)
+        if match and (unit := _unit(match["unit"])):
+            break
+    else:
         return Quantity(text, "")
     upright = "\\text" in match["unit"] or "/" in match["unit"]
     letter = re.fullmatch(rf"[A-Za-z]{_POWER}", match["unit"])
@@ -95,6 +106,8 @@ def _unit(text: str) -> str | None:
             if not last:
                 return None
             powers[last] *= int(token.strip("^{ \t\n"))
+        elif word in _RAISED and last:
+            powers[last] *= _RAISED[word]
         elif _SCALED.fullmatch(word):
             scale = 3 if word.startswith("cu") else 2
         elif word in _EMPTY or (token in _ADJECTIVES and not last):
