@@ -53,7 +53,8 @@ _CURRENCIES = {"€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
 _RENAMED = vocabulary.commands()
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _LATEX = _rules(
-    (r"\{\s*\\?,\s*\}|,\s*\\!\s*", lambda m: "" if "\\," in m[0] else ","),
+    (r"(?:\\(?:text|mathrm|mbox)\s*)?\{\s*\\?,\s*\}|,\s*\\!\s*",
+     lambda m: "" if "\\," in m[0] else ","),
     (r"\{\s*:\s*\}", ":"),
     (r"\\!\s*", ""),
     (r"(?<!\\)\\\\(?=(?:boxed|fbox|frac|sqrt|text|pi|left|right|times|cdot|infty)\b)", r"\\"),
@@ -94,8 +95,9 @@ _MORE_LATEX = _rules(
     (r"(?<=\d)(\s*)per cent(?![A-Za-z])", r"\1percent"),
     (r"\*\*(?=\s*[-\d({A-Za-z])(?<=[\d)}A-Za-z]\*\*)", "^"),
 )  # fmt: skip
-_WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
+_INNER_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*+\})*+)\}")
 _PLAIN = re.compile(r"(?<![\\A-Za-z])([A-Za-z]{2,})(?![A-Za-z])")
 _SCIENTIFIC = re.compile(
     r"(?<![A-Za-z\d._^])(\d+\.?\d*|\.\d+)(?:\s?[eE]\s?|\s*\\text\{E\}\s*)"
@@ -186,7 +188,7 @@ def _character(c: str) -> str:
 
 def _in_text(content: str) -> str:
     r"""Return what `\text{content}` says, with `\text` only around its words."""
-    content = content.strip()
+    content = _INNER_TEXT.sub(r"\1", content).strip()
     return f" {_WORDS.sub(lambda match: _words(match[0]), content)} "
 
 
