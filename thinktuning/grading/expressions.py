@@ -199,6 +199,11 @@ def _checked(expression: Any) -> Any:
 
     if not isinstance(expression, sympy.Basic | sympy.MatrixBase):
         raise Unreadable
+    if isinstance(expression, sympy.MatMul):  # a number times a matrix, not a product left undone
+        scalar, *matrices = expression.args
+        if scalar.is_Matrix or len(matrices) != 1:
+            raise Unreadable
+        expression = scalar * matrices[0]
     entries = list(expression) if isinstance(expression, sympy.MatrixBase) else [expression]
     if sum(sum(1 for _ in sympy.preorder_traversal(e)) for e in entries) > MAX_NODES:
         raise Unreadable

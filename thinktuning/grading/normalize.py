@@ -74,11 +74,12 @@ _LATEX = _rules(
     (r"\*\*([A-Za-z ]+:?)\*\*", r"\1"),
     (r"(?<!\\)((?:\\\\)*)\\$", r"\1"),
     (r"\\\\\[[\d.]+\s*[a-z]{2}\]|\\cr(?![A-Za-z])", r"\\\\"),
-    (r"(?<=\{)smallmatrix(?=\})", "matrix"),
+    (r"(?<=\{)(?:smallmatrix|array)(?=\})(?:\}\s*\{[lcr|\s]*(?=\}))?", "matrix"),
     (r"\\([A-Za-z]+)\s*\{(\w)\}", lambda m: m[2] if _RENAMED.get(m[1]) == "" else m[0]),
 )  # fmt: skip
 _MORE_LATEX = _rules(
     (r"\\text\s+([A-Za-z0-9])(?![A-Za-z])", r"\\text{\1}"),
+    (r"[(\[]\s*(\\begin\{matrix\}(?:(?!\\begin).)*?\\end\{matrix\})\s*[)\]]", r"\1"),
     (r"<=", r"\\le "),
     (r">=", r"\\ge "),
     (r"!=", r"\\ne "),
