@@ -38,9 +38,13 @@ _FRACTION = re.compile(
 SLASH = re.compile(rf"{_SIGN}(?:(?P<whole>\d+)\s+)?(?P<up>{_UNSIGNED})\s*/\s*(?P<low>{_UNSIGNED})")
 _MIXED = re.compile(r"(?<![\d.^_}])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
 _FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_\{\w+\})?)"
-# `\log_{2} 3 \cdot \log_{3} 4`, of which it reads the second factor as part of the argument
-_FACTOR = re.compile(rf"({_FUNCTION}\s*)(\d+|[a-zA-Z]|\\pi)(?=\s*(?:\\cdot|\\times)\s*{_FUNCTION})")
-_TIMES = re.compile(r"((?<![\d._^])[\d.]++)\s*(?=[(\[]|\\binom)|([)!])\s*(?=[(\[\d])")
+# `\log_{2} 3 \cdot \log_{3} 4` and `\ln 3 / \ln 2`, of which it reads the second factor as part of
+# the argument
+_ARGUMENT = r"(?:\d+|\d*(?:[a-zA-Z]|\\(?:pi|theta|alpha|beta|phi)(?![A-Za-z])))"
+_FACTOR = re.compile(
+    rf"({_FUNCTION}\s*)({_ARGUMENT})(?=\s*(?:(?:\\cdot|\\times)\s*\d*|/\s*){_FUNCTION})"
+)
+_TIMES = re.compile(r"((?<![\d._^])[\d.]++|\\pi)\s*(?=[(\[]|\\binom)|([)!])\s*(?=[(\[\d])")
 _DECIMAL = re.compile(r"\d*\.\d+")
 
 # The commands that math-verify reads; it leaves out or misreads others (\mod, \to, \hat).
