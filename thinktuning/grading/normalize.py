@@ -49,7 +49,8 @@ def _apply(rules: list[_Rule], text: str) -> str:
 
 
 _AMOUNT = r"(-?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
-_CURRENCIES = {"€": "euro", "£": "pound", "¥": "yen", "₹": "rupee"}
+_CURRENCIES = {"€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "EUR": "euro", "GBP": "pound",
+               "INR": "rupee", "Rs": "rupee", "Rs.": "rupee"}  # fmt: skip
 _RENAMED = vocabulary.commands()
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _LATEX = _rules(
@@ -59,9 +60,10 @@ _LATEX = _rules(
     (r"\\!\s*", ""),
     (r"(?<!\\)\\\\(?=(?:boxed|fbox|frac|sqrt|text|pi|left|right|times|cdot|infty)\b)", r"\\"),
     (
-        rf"^\s*(-?)\s*(?:US)?(\\\$|[$€£¥₹])\s*{_AMOUNT}\s*$",
+        rf"^\s*(-?)\s*(?:US)?(\\\$|[$€£¥₹]|USD|EUR|GBP|INR|Rs\.?)\s*{_AMOUNT}\s*$",
         lambda m: f"{m[1]}{m[3]}\\text{{{_CURRENCIES.get(m[2], 'dollar')}}}",
     ),
+    (r"(?<=\d)\s*¢", r"\\text{cents}"),
     (r"(?<=\d)\s*(?:\\\$|[$€£¥₹])\s*(?=\d)", " ; "),
     (r"\\\$|[$€£¥₹]", ""),
     (r"(?<!\\)\\[()\[\]]", ""),
