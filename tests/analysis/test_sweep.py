@@ -169,6 +169,7 @@ def test_on_a_logarithmic_scale_points_are_joined(tmp_path):
     assert (tmp_path / "tables/sweep_fit.csv").read_text() == "task\n"
     text = (tmp_path / "plots/sweep.svg").read_text()
     assert "bars: 95% intervals" in text and "band" not in text
+    assert text.count('id="xtick_') == 3 * text.count('id="axes_')  # at the points alone
     assert "Fitted lines" not in (tmp_path / "report/index.html").read_text(encoding="utf-8")
     zero = JOB.model_copy(update={"x": "measured.student", "xscale": "log"})
     with pytest.raises(StudyError, match=r"measured.student is 0 at point steps-1; remove it"):

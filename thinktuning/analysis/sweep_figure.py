@@ -141,7 +141,7 @@ def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits)
 
 
 def draw_joined(axis: "Axes", job: SweepJob, places: Sequence[Place], unit: float) -> None:
-    """Join each method's points, on a logarithmic scale."""
+    """Join each method's points, on a logarithmic scale with ticks at the points."""
     drawn = looks(job.labels)
     for name in job.methods:
         mine = sorted((p.x.mean, p.gain.mean) for p in places if p.method == name)
@@ -154,6 +154,9 @@ def draw_joined(axis: "Axes", job: SweepJob, places: Sequence[Place], unit: floa
             linewidth=1.2,
         )
     axis.set_xscale("log")
+    values = sorted({unit * place.x.mean for place in places})
+    axis.set_xticks(values, [f"{value:g}" for value in values])
+    axis.minorticks_off()  # their labels would overlap
 
 
 def draw_place(axis: "Axes", place: Place, unit: float, shade: str) -> None:
