@@ -8,6 +8,8 @@ gradient from the algorithm's. An option that has not been reviewed is refused t
 from collections.abc import Mapping
 from typing import Any
 
+from thinktuning.io.section import remove
+
 # Options of sampling, logging, memory and reward normalization do not affect the hooks.
 HONORED = frozenset(
     {
@@ -116,16 +118,16 @@ def check_options(algorithm: str, options: Mapping[str, Any], refused: Mapping[s
     Raises:
         ValueError: an option cannot be honored; says why, and what to set instead.
     """
-    remove = "remove it (in a method, set it to null)"
     for name, value in options.items():
         if name in refused:
             raise ValueError(
-                f"algorithm {algorithm!r} cannot honor {name}={value!r}: {refused[name]}; {remove}"
+                f"algorithm {algorithm!r} cannot honor {name}={value!r}: {refused[name]};"
+                f" {remove()}"
             )
         allowed, reason = LIMITED.get(name, ((), "the combination has not been reviewed"))
         if name in HONORED or value in allowed:
             continue
-        instead = f"set {name} to {' or '.join(map(repr, allowed))}" if allowed else remove
+        instead = f"set {name} to {' or '.join(map(repr, allowed))}" if allowed else remove()
         raise ValueError(
             f"algorithm {algorithm!r} cannot honor {name}={value!r}: {reason}; {instead}, or train"
             " with algorithm 'grpo', which takes every TRL option"

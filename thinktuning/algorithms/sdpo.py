@@ -53,6 +53,7 @@ from pydantic import PositiveInt, field_validator, model_validator
 from thinktuning.algorithms.batch import EXTRA, Lesson, RolloutBatch
 from thinktuning.algorithms.guided import Guided, GuidedConfig
 from thinktuning.algorithms.scoring import Texts
+from thinktuning.io.section import remove
 from thinktuning.models.chat import Chat
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.teachers.prompts import TeacherPrompt
@@ -110,7 +111,7 @@ class SDPOAlgorithmConfig(GuidedConfig):
         if self.corruption and not self.uses_teacher:
             raise ValueError(
                 "corruption changes feedback, and context: prompt has none; set context to"
-                " feedback, or remove corruption (in a method, set it to null)"
+                f" feedback, or {remove('corruption')}"
             )
         return self
 

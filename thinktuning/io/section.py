@@ -70,6 +70,11 @@ Name = Annotated[str, Field(pattern=NAME)]
 Plain = Annotated[Any, AfterValidator(_plain)]  # any value that JSON has
 
 
+def remove(what: str = "it") -> str:
+    """Say how to remove a key: a method that leaves it out inherits the study's."""
+    return f"remove {what} (in a method, set it to null)"
+
+
 def absent(value: object) -> bool:
     """Tell whether a key is null, to leave it out of a job: jobs from before the key stay as is."""
     return value is None

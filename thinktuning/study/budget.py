@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from thinktuning.io.section import Name
+from thinktuning.io.section import Name, remove
 from thinktuning.trainer.config import CURRENCIES, TokenLimits
 
 
@@ -27,7 +27,7 @@ class BudgetConfig(TokenLimits):
             if method and getattr(self, currency) is not None:
                 raise ValueError(
                     f"{currency} = {getattr(self, currency)} and {key} = {method} limit the same"
-                    " tokens; remove one of them (in a method, set it to null)"
+                    f" tokens; {remove('one of them')}"
                 )
         return self
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from thinktuning.algorithms.config import AlgorithmConfig
 from thinktuning.algorithms.options import LIMITED
-from thinktuning.io.section import Number
+from thinktuning.io.section import Number, remove
 from thinktuning.study import optimizers
 from thinktuning.study.decisions import HONORED, OWNED, REFUSED
 from thinktuning.study.mappings import (
@@ -135,7 +135,7 @@ def _checked(name: str, value: Any) -> Any:
     if name in ENTRIES:
         value = typed(name, value)
     if value == {}:
-        raise ValueError("is empty; remove it (in a method, set it to null)")
+        raise ValueError(f"is empty; {remove()}")
     return value
 
 

@@ -19,7 +19,7 @@ from thinktuning.grading.own_reward import (
     missing_columns,
 )
 from thinktuning.io import functions
-from thinktuning.io.section import Number, absent
+from thinktuning.io.section import Number, absent, remove
 
 if TYPE_CHECKING:
     from thinktuning.study.jobs import TrainJob
@@ -83,7 +83,7 @@ def check_threshold(rewards: Sequence[str], right_from: float | None) -> None:
     if right_from is not None and not is_graded(rewards):
         raise ValueError(
             f"right_from = {right_from:g}, but reward {rewards[0]} is 1 for what is right and 0 for"
-            " what is not; remove right_from (in a method, set it to null)"
+            f" what is not; {remove('right_from')}"
         )
 
 
@@ -102,7 +102,7 @@ def check_corruption(method: str, job: "TrainJob") -> None:
     if corruption and corruption.errs and job.answer_kind in ("letter", "yes_no"):
         raise ValueError(
             f"method {method} has algorithm.corruption, which changes whole numbers, but"
-            f" data.answer_kind is {job.answer_kind}; remove it (in a method, set it to null)"
+            f" data.answer_kind is {job.answer_kind}; {remove()}"
         )
 
 
