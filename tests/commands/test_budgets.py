@@ -72,9 +72,10 @@ def test_a_killed_run_ends_where_the_whole_one_does(budgeted, tmp_path, monkeypa
         assert_same(run, whole)
 
 
-def test_a_run_killed_after_its_budget_takes_no_other_step(budgeted, tmp_path, monkeypatch):
+def test_a_run_killed_after_its_budget_takes_no_other_step(budgeted, tmp_path, monkeypatch, capfd):
     whole, run = tmp_path / "whole", tmp_path / "run"
     stage.train(*budgeted(1), whole)
+    assert "100%|██████████| 1/1 [" in capfd.readouterr().err  # not 1 of max_steps
     assert [row["step"] for row in read_jsonl(whole / "metrics.jsonl")] == [2]
 
     def kill(*_):

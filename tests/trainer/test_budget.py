@@ -187,6 +187,17 @@ def test_the_guidance_rate_falls_with_the_budget(likely_eos, tmp_path):
     assert rates[0] == pytest.approx(rates[1])
 
 
+def test_how_many_batches_a_budget_allows_is_estimated_by_those_so_far():
+    budget = TokenBudget({"tokens": 100, "scored_tokens": 10_000})
+    assert budget.batches(0, 50) == budget.batches(2, 50) == 50  # nothing is known
+    budget.add("tokens", 30)
+    assert budget.batches(2, 50) == 7  # 15 tokens each
+    assert budget.batches(2, 5) == 5
+    budget.add("tokens", 80)
+    assert budget.batches(8, 50) == 8
+    assert TokenBudget().batches(8, 50) == 50
+
+
 def test_a_budget_that_max_steps_ends_is_warned_of(likely_eos, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         trained(likely_eos, tmp_path, budget={"tokens": 333})

@@ -47,7 +47,7 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             for row in kept:
                 watchdog.watch(row)
             done = state.global_step // steps_per_batch
-            total = trainer.num_rollout_batches
+            total = trainer.budget.batches(done, trainer.num_rollout_batches)
             self.bar = tqdm(total=total, initial=done, desc="train", unit="batch", miniters=1)
             self.last = started
 
@@ -71,7 +71,9 @@ def recorder(trainer: "ThinkTuningTrainer", directory: Path, started: float, num
             append(rollouts, [{"step": state.global_step} | asdict(rollout) for rollout in kept])
             figures = ("student_reward", "reflection_rate", "student_length", "guidance_rate")
             self.bar.set_postfix({name: f"{row[name]:.2f}" for name in figures}, refresh=False)
-            self.bar.update(row["rollout_batch"] - self.bar.n)
+            done = row["rollout_batch"]
+            self.bar.total = trainer.budget.batches(done, trainer.num_rollout_batches)
+            self.bar.update(done - self.bar.n)
             self.warn(watchdog.watch(row, trainer.rollouts))
 
         def warn(self, texts: list[str]) -> None:

@@ -53,6 +53,17 @@ class TokenBudget(TrainerCallback, ExportableState):
         whole = state.global_step * args.gradient_accumulation_steps % uses == 0
         return whole and self.used is not None and self.used >= 1
 
+    def batches(self, done: int, most: int) -> int:
+        """Return how many rollout batches the training will have, at the tokens per batch so far.
+
+        Args:
+            done: rollout batches so far.
+            most: rollout batches of a training that no budget ends.
+        """
+        if not self.used or not done:
+            return most
+        return min(most, max(done, math.ceil(done / self.used)))
+
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint has of this object, in transformers' form."""
         return {"args": {"limits": self.limits}, "attributes": {"spent": dict(self.spent)}}
