@@ -31,7 +31,8 @@ class ThinkTuningConfig(GRPOConfig):
         max_resamplings: how often a group whose rewards are all equal is sampled again, before the
             algorithm changes it (`trainer.zero_variance`); 0: never.
         right_from: with graded rewards, the one from which a completion is right, for `select` and
-            `keep`, pairs of `dpo` and the metrics `wrong_to_right`; None: anything above 0.
+            `keep`, pairs of `dpo` and the metric `wrong_to_right`; None: anything above 0, and for
+            the metric 1.
         skip_padding: compute and sample without the padding of TRL's batches, and without what
             cannot change a gradient; False does it as stock TRL, bit for bit.
     """
