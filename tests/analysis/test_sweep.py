@@ -217,8 +217,11 @@ def test_seeds_of_a_gain(tmp_path):
     assert place.seeds == [0.5, 0.75] and place.gain.ci_low is None and place.gain.se > 0
     found = {key: replace(each, figures={"mean_tokens": 5.0}) for key, each in found.items()}
     compared = COMPARED.model_copy(update={"seeds": COMPARED.seeds | {"method": [0, 1]}})
-    job = JOB.model_copy(update={"comparison": compared})
-    *_, last = methods_table(job, point_rows(job, "steps-4", found, {}, {}), "sums").body
+    points = {"steps-4": {"steps": 4, "budget": {"as": "method"}}}
+    job = JOB.model_copy(update={"comparison": compared, "points": points})
+    rows = point_rows(job, "steps-4", found, {}, {})
+    assert {(row["axis_steps"], row["axis_budget"]) for row in rows} == {(4, '{"as": "method"}')}
+    *_, last = methods_table(job, rows, "sums").body
     shown = ["87.5 (seeds 75.0, 100.0)", "+62.5 (seeds +50.0, +75.0)", "0.0 (seeds 0.0, 0.0)"]
     assert last == ["steps-4", "a|b", *shown, "5"]
 

@@ -157,12 +157,14 @@ def test_a_study_without_training_needs_no_resources_for_it(study):
     assert [line.split(":")[0].strip() for line in lines] == ["resources", "model", "evaluate"]
 
 
-def test_resources_are_written_into_a_new_directory(study, tmp_path, monkeypatch):
+def test_resources_are_written_into_a_new_directory(study, tmp_path, monkeypatch, capsys):
     path = tmp_path / "new/resources.yaml"
     command = ["thinktuning", "plan", str(ROOT / "config.yaml"), "--write", str(path)]
     monkeypatch.setattr("sys.argv", command)
     main()
     assert path.read_text() == resources_block(study, estimate_study(study), "A100") + "\n"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"Run it with these resources: thinktuning run {command[2]} {path}"
 
 
 @pytest.mark.parametrize(

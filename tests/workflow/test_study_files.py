@@ -39,7 +39,7 @@ def test_a_planned_resources_file_sets_what_jobs_request(
     command = [str(BIN / "thinktuning"), "plan", study, "--write", "resources.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "thinktuning run STUDY resources.yaml" in done.stdout
+    assert f"thinktuning run {study} resources.yaml" in done.stdout
     suggested = yaml.safe_load((tmp_path / "resources.yaml").read_text())["resources"]
     assert suggested["train"]["mem_mb"] != DEFAULT["resources"]["train"]["mem_mb"]
     done = snakemake(tmp_path, "--dry-run", "--configfile", study, "resources.yaml")

@@ -11,6 +11,7 @@ variances of sum and difference, which `variance` estimates over seeds crossed w
     cov(x, y) = (var(x + y) - var(x - y)) / 4
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,7 @@ def point_rows(
     """
     compared = job.at(point)
     place: Row = {"point": point}
-    place |= {f"axis_{axis}": value for axis, value in job.points[point].items()}
+    place |= {f"axis_{axis}": as_cell(value) for axis, value in job.points[point].items()}
     base = {scope: base_columns(job, answers, tasks) for scope, tasks in scopes(compared).items()}
     generated = {f"train_{who}_tokens": None for who in ("student", "teacher")}
     kept = [*METHOD]
@@ -97,6 +98,11 @@ def point_rows(
         | {f"measured_{name}": value for name, value in measured.items()}
         for row in comparison_rows(compared, answers)
     ]
+
+
+def as_cell(value: Any) -> Any:
+    """Return a value of an axis for a CSV file: a mapping or a list as JSON."""
+    return json.dumps(value) if isinstance(value, (dict, list)) else value
 
 
 def base_columns(job: SweepJob, answers: AnswersOf, tasks: Sequence[str]) -> Row:

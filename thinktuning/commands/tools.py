@@ -1,6 +1,7 @@
 """The subcommands for users: run, watch, validate, plan, doctor, show."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,6 +179,9 @@ def plan(arguments: argparse.Namespace) -> None:
         study = study.model_copy(update={"model": model})
     load_modules("transformers.modeling_utils")
     show(study, arguments.results, arguments.gpu, arguments.json, written)
+    if written and not arguments.json:
+        run = shlex.join(["thinktuning", "run", str(arguments.study), str(written)])
+        print(f"\nRun it with these resources: {run}")
 
 
 def doctor(arguments: argparse.Namespace) -> None:

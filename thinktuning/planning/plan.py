@@ -110,11 +110,9 @@ def show(
     ]
     for remark in dict.fromkeys(of_points):  # each once
         out.print(remark)
-    if resources:
-        out.print(f"\nRun it with these resources: thinktuning run STUDY {resources}")
-        return
-    out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
-    out.print(resources_block(study, estimates, gpu))
+    if not resources:
+        out.print(f"\nSuggested resources, with {gpu} GPUs where the study requests GPUs:\n")
+        out.print(resources_block(study, estimates, gpu))
 
 
 def as_rows(study: Study, by_point: Mapping[str, Sequence[StageEstimate]]) -> list[dict[str, Any]]:
