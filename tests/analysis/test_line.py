@@ -49,6 +49,21 @@ def test_the_line_minimizes_the_distances(correlation):
     assert distance == pytest.approx(best.fun)
 
 
+def test_a_slope_that_jumps_to_and_fro_is_found():
+    """Undamped, it ends at 0.7 and 2.3 in turn, and chi^2 seems to need no scatter."""
+    x = [0.101, 0.030, 0.139, 0.180, 0.167, 0.258]
+    y = [0.119, 0.006, 0.095, 0.262, 0.118, 0.151]
+    var_x = np.array([22.90, 6.87, 7.54, 23.18, 3.75, 1.92]) / 1e4
+    var_y = np.array([34.87, 47.37, 7.78, 1.99, 32.88, 51.44]) / 1e4
+    cov = np.array([22.09, 14.10, 5.99, 5.30, 8.68, 7.78]) / 1e4
+    found = points(x, y, var_x, var_y, cov)
+    line, distance = solve(found, 0.0)
+    assert chi2((line.intercept, line.slope), found) == pytest.approx(distance)
+    best = optimize.minimize(chi2, [0, 1], args=(found,), method="Nelder-Mead", tol=1e-12)
+    assert [line.intercept, line.slope] == pytest.approx(best.x, abs=1e-5)
+    assert distance > 4 and fit_line(found).scatter > 0
+
+
 def test_equal_errors_give_demings_regression():
     """b = (s_yy - d s_xx + sqrt((s_yy - d s_xx)^2 + 4 d s_xy^2)) / (2 s_xy), d = var_y / var_x."""
     x, y = np.array(X), np.array(Y)

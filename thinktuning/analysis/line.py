@@ -109,14 +109,17 @@ def solve(points: Points, scatter: float) -> tuple[Line, float]:
     """Return the line for a given scatter, and its chi^2."""
     x, y, var_x, cov = points.x, points.y, points.var_x, points.cov
     var_y = points.var_y + scatter**2
-    slope = float(np.polyfit(x, y, 1)[0])
+    slope, step, damping = float(np.polyfit(x, y, 1)[0]), 0.0, 1.0
     for _ in range(200):
         weight = 1 / (var_y + slope**2 * var_x - 2 * slope * cov)
         mean_x, mean_y = (float(weight @ each / weight.sum()) for each in (x, y))
         u, v = x - mean_x, y - mean_y
         beta = weight * (u * var_y + slope * v * var_x - (slope * u + v) * cov)
-        before, slope = slope, float((weight * beta) @ v / ((weight * beta) @ u))
-        if abs(slope - before) <= 1e-12 * (1 + abs(slope)):
+        before, step = step, float((weight * beta) @ v / ((weight * beta) @ u)) - slope
+        if step * before < -0.9 * before**2:  # it jumps to and fro around the best slope
+            damping /= 2
+        slope += damping * step
+        if abs(step) <= 1e-12 * (1 + abs(slope)):
             break
     intercept = mean_y - slope * mean_x
     adjusted = mean_x + beta
