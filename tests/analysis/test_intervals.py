@@ -114,6 +114,19 @@ def test_samples_may_differ_in_number():
     assert found.mean == pytest.approx(0.75 - 0.5)
 
 
+def test_different_numbers_of_questions_are_not_paired():
+    for a, b in [([[1]], [[1], [0], [1]]), ([[1], [0]], [[1], [0], [1]])]:
+        with pytest.raises(ValueError, match="same questions, got"):
+            paired_difference(a, b)
+
+
+@pytest.mark.parametrize("scores", [[[5], [3], [4]], [[0], [-1], [1]], [[0.5], [50], [100]]])
+def test_scores_beyond_0_and_1_have_no_interval(scores):
+    for call in (accuracy, lambda found: paired_difference(found, [[0], [1], [0]])):
+        with pytest.raises(ValueError, match="expected scores from 0 to 1"):
+            call(scores)
+
+
 def test_holm():
     # sorted .005 * 4 = .02, .01 * 3 = .03, .03 * 2 = .06, max(.06, .04 * 1) = .06
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from thinktuning.analysis.scores import finite
@@ -66,8 +66,11 @@ def accuracy(correct_N_K: ArrayLike, confidence: float = 0.95) -> Estimate:
     Args:
         correct_N_K: 1 for a correct sample, else 0.
         confidence: of the interval.
+
+    Raises:
+        ValueError: a value is not between 0 and 1, or there are fewer than two questions.
     """
-    correct = finite(correct_N_K, ndim=2)
+    correct = shares(correct_N_K)
     return share([correct.mean(axis=1)[None]], confidence, [correct.shape[1]])
 
 
@@ -78,9 +81,22 @@ def paired_difference(a_N_K: ArrayLike, b_N_K: ArrayLike, confidence: float = 0.
         a_N_K: 1 for a correct sample of a, else 0.
         b_N_K: the same for b, whose number of samples may differ.
         confidence: of the interval.
+
+    Raises:
+        ValueError: as in `accuracy`, or a and b have different numbers of questions.
     """
-    a, b = (finite(side, ndim=2).mean(axis=1)[None] for side in (a_N_K, b_N_K))
+    a, b = (shares(side).mean(axis=1)[None] for side in (a_N_K, b_N_K))
+    if a.shape != b.shape:
+        raise ValueError(f"expected the same questions, got {a.shape[1]} and {b.shape[1]}")
     return difference([a], [b], confidence)
+
+
+def shares(values_N_K: ArrayLike) -> NDArray[np.float64]:
+    """Return verdicts or shares as an array; raise ValueError for one that is not in [0, 1]."""
+    values = finite(values_N_K, ndim=2)
+    if values.min() < 0 or values.max() > 1:
+        raise ValueError(f"expected scores from 0 to 1, got {values.min():g} to {values.max():g}")
+    return values
 
 
 def share(
