@@ -152,3 +152,21 @@ def test_the_command_line(files, tmp_path):
 def test_the_functions_need_no_torch():
     code = "import sys; from thinktuning.analysis import *; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_shares_of_samples_have_the_interval_of_the_samples(tmp_path):
+    """Our samples.jsonl has each of 16 answers, lm-eval's file of the same answers their share."""
+    right = [16 * [i % 2] for i in range(8)] + [[1, 0] * 8] * 40
+    ours = write(
+        tmp_path / "ours.jsonl",
+        [
+            {"id": i, "sample": k, "correct": bool(verdict), "text": ""}
+            for i, verdicts in enumerate(right)
+            for k, verdict in enumerate(verdicts)
+        ],
+    )
+    theirs = write(
+        tmp_path / "theirs.jsonl",
+        [generated(i, sum(v) / 16, resps=[[""] * 16]) for i, v in enumerate(right)],
+    )
+    assert diff_samples(theirs, theirs).a == diff_samples(ours, ours).a

@@ -64,14 +64,15 @@ def accuracy(correct_N_K: ArrayLike, confidence: float = 0.95) -> Estimate:
     """Return avg@k with its interval over questions.
 
     Args:
-        correct_N_K: 1 for a correct sample, else 0.
+        correct_N_K: 1 for a correct sample, else 0; or shares of an unknown number of samples.
         confidence: of the interval.
 
     Raises:
         ValueError: a value is not between 0 and 1, or there are fewer than two questions.
     """
     correct = shares(correct_N_K)
-    return share([correct.mean(axis=1)[None]], confidence, [correct.shape[1]])
+    num_samples = [correct.shape[1]] if np.isin(correct, (0, 1)).all() else []
+    return share([correct.mean(axis=1)[None]], confidence, num_samples)
 
 
 def paired_difference(a_N_K: ArrayLike, b_N_K: ArrayLike, confidence: float = 0.95) -> Difference:
