@@ -109,6 +109,13 @@ def test_files_that_cannot_be_paired_are_refused(tmp_path, questions, changes, m
         compare_samples(a, b)
 
 
+def test_a_file_of_two_runs_is_refused(tmp_path):
+    a, b = (write(tmp_path / f"{name}.jsonl", TWO) for name in "ab")
+    b.write_text(2 * b.read_text())
+    with pytest.raises(StudyError, match=r"b.jsonl: question 'q1' has a sample twice"):
+        compare_samples(a, b)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

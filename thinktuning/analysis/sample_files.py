@@ -103,6 +103,12 @@ def read_sample_file(
     counts = {len(samples) for samples in found.values()}
     if len(found) < 2 or len(counts) != 1:
         raise StudyError(
+    for key, samples in found.items():
+        numbers = [row["sample"] for row in samples if "sample" in row]
+        if len(set(numbers)) < len(numbers):
+            raise StudyError(
+                f"{path}: question {key!r} has a sample twice; pass the file of one run"
+            )
             f"{path}: has {len(found)} questions with {min(counts, default=0)} to"
             f" {max(counts, default=0)} samples; needs at least two questions, and the same number"
             " of samples for each"
