@@ -154,6 +154,21 @@ def test_the_functions_need_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def without(row, *ends):
+    return {key: value for key, value in row.items() if not key.endswith(ends)}
+
+
+def test_metrics_that_an_earlier_version_does_not_list(tmp_path):
+    rows = [without(chosen(i, i % 2), "metrics", "exact_match") | {"target": 3} for i in range(4)]
+    a = write(tmp_path / "a.jsonl", rows)
+    assert diff_samples(a, a).a.mean == 0.5
+    assert diff_samples(a, a, metric="acc_norm").a.mean == 1
+    b = write(
+        tmp_path / "b.jsonl", [without(row, "acc", "acc_norm") | {"mc2": 0.25} for row in rows]
+    )
+    assert diff_samples(b, b).a.mean == 0.25
+
+
 def test_shares_of_samples_have_the_interval_of_the_samples(tmp_path):
     """Our samples.jsonl has each of 16 answers, lm-eval's file of the same answers their share."""
     right = [16 * [i % 2] for i in range(8)] + [[1, 0] * 8] * 40

@@ -22,6 +22,7 @@ OUR_KEYS = ("id", "correct", "text")
 THEIR_KEYS = ("doc_id", "resps")
 METRICS = ("exact_match", "acc")  # taken, in this order, where a file has several
 
+NO_METRICS = ("doc_id", "target")  # other columns that may have numbers
 
 @dataclass(frozen=True)
 class Question:
@@ -183,7 +184,7 @@ def metric_names(row: Row) -> list[str]:
     """Return the metrics of a row; files of lm-eval before 0.4.5 do not list them."""
     names = row.get("metrics")
     if not isinstance(names, list) or not names:
-        names = [name for name in METRICS if name in row]
+        names = [key for key in row if key not in NO_METRICS and is_score(row[key])]
     return [str(name) for name in names]
 
 
