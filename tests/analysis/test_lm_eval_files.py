@@ -158,6 +158,36 @@ def without(row, *ends):
     return {key: value for key, value in row.items() if not key.endswith(ends)}
 
 
+def test_files_of_two_versions_are_paired_by_what_both_have(tmp_path):
+    new = write(tmp_path / "new.jsonl", ROWS)
+    listed = [
+        without(row, "_hash") | {"arguments": [[f"Q: {i}?", {"do_sample": True}]]}
+        for i, row in enumerate(ROWS)
+    ]
+    old = write(tmp_path / "old.jsonl", listed)
+    assert diff_samples(old, new).difference.p == 1
+    other = write(tmp_path / "other.jsonl", [row | {"doc": {"question": "?"}} for row in listed])
+    with pytest.raises(StudyError, match="document 0 is another one"):
+        diff_samples(other, new)
+    asked = [row | {"arguments": [["Answer!", {"do_sample": True}]]} for row in listed]
+    with pytest.raises(StudyError, match="different prompts on 3 of 3"):
+        diff_samples(write(tmp_path / "asked.jsonl", asked), new)
+
+
+def test_another_sampling_is_not_another_prompt(tmp_path):
+    greedy, sampled = (
+        write(
+            tmp_path / f"{temperature}.jsonl",
+            [
+                without(row, "_hash") | {"arguments": [[f"Q: {i}?", {"temperature": temperature}]]}
+                for i, row in enumerate(ROWS)
+            ],
+        )
+        for temperature in (0, 1)
+    )
+    assert diff_samples(greedy, sampled).difference.p == 1
+
+
 def test_metrics_that_an_earlier_version_does_not_list(tmp_path):
     rows = [without(chosen(i, i % 2), "metrics", "exact_match") | {"target": 3} for i in range(4)]
     a = write(tmp_path / "a.jsonl", rows)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from thinktuning.analysis.cells import interval_text, p_value_text
 from thinktuning.analysis.intervals import Difference, Estimate, accuracy, paired_difference
-from thinktuning.analysis.sample_files import Question, SampleFile, read_sample_file
+from thinktuning.analysis.sample_files import Marks, Question, SampleFile, read_sample_file
 from thinktuning.io.errors import StudyError
 from thinktuning.io.terminal import console, paragraph
 
@@ -173,14 +173,14 @@ def check_pairs(a: SampleFile, b: SampleFile, different_prompts: bool) -> None:
         if differs(question.document, other.document):
             raise StudyError(
                 f"{a.path} and {b.path} cannot be paired: document {key} is another one in each"
-                " (its doc_hash differs); evaluate both on the same version of the task"
+                " (its content or doc_hash differs); evaluate both on the same version of the task"
             )
     differ = prompts_that_differ(a, b)
     if a.metric and differ and not different_prompts:
         raise StudyError(
             f"{a.path} and {b.path} asked with different prompts on {len(differ)} of"
-            f" {len(a.questions)} documents, e.g. {differ[0]} (its prompt_hash differs): another"
-            " number of shots, instruction or chat template; if that is meant, pass"
+            f" {len(a.questions)} documents, e.g. {differ[0]} (its text or prompt_hash differs):"
+            " another number of shots, instruction or chat template; if that is meant, pass"
             " --different-prompts"
         )
 
@@ -190,9 +190,11 @@ def measure(file: SampleFile) -> str:
     return file.metric or "our own verdicts"
 
 
-def differs(a: str | None, b: str | None) -> bool:
-    """Tell whether two marks of identity are known and differ."""
-    return a != b and None not in (a, b)
+def differs(a: Marks, b: Marks) -> bool:
+    """Tell whether two things differ by the first mark that both files have, if there is one."""
+    known = ((mine, other) for mine, other in zip(a, b, strict=False) if None not in (mine, other))
+    mine, other = next(known, (None, None))
+    return mine != other
 
 
 def prompts_that_differ(a: SampleFile, b: SampleFile) -> list[str]:

@@ -17,12 +17,13 @@ from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl
 
 Row = Mapping[str, Any]
+Marks = tuple[str | None, ...]
 
 OUR_KEYS = ("id", "correct", "text")
 THEIR_KEYS = ("doc_id", "resps")
 METRICS = ("exact_match", "acc")  # taken, in this order, where a file has several
-
 NO_METRICS = ("doc_id", "target")  # other columns that may have numbers
+
 
 @dataclass(frozen=True)
 class Question:
@@ -32,15 +33,16 @@ class Question:
         texts: the answers.
         scores: of each answer or, in lm-eval's files, one for all.
         gold: the gold answer, None if the file has none.
-        document: identifies the question's content, None if the file does not.
-        prompt: identifies the prompt, None if the file does not.
+        document: what identifies the question's content: its hash, itself; None for what the file
+            does not have.
+        prompt: the same of the prompt.
     """
 
     texts: list[str]
     scores: list[float]
     gold: str | None
-    document: str | None
-    prompt: str | None
+    document: Marks
+    prompt: Marks
 
     def example(self, right: bool) -> str:
         """Return the first text with this verdict, or the first one."""
@@ -101,15 +103,15 @@ def read_sample_file(
                 f"{path}: sample {number}: `correct` must be true or false, and `text` a string"
             )
         found.setdefault(str(row["id"]), []).append(row)
-    counts = {len(samples) for samples in found.values()}
-    if len(found) < 2 or len(counts) != 1:
-        raise StudyError(
     for key, samples in found.items():
         numbers = [row["sample"] for row in samples if "sample" in row]
         if len(set(numbers)) < len(numbers):
             raise StudyError(
                 f"{path}: question {key!r} has a sample twice; pass the file of one run"
             )
+    counts = {len(samples) for samples in found.values()}
+    if len(found) < 2 or len(counts) != 1:
+        raise StudyError(
             f"{path}: has {len(found)} questions with {min(counts, default=0)} to"
             f" {max(counts, default=0)} samples; needs at least two questions, and the same number"
             " of samples for each"
@@ -140,8 +142,8 @@ def our_question(path: Path, key: str, rows: Sequence[Row]) -> Question:
         texts=[row["text"] for row in rows],
         scores=[float(row["correct"]) for row in rows],
         gold=next(iter(golds), None),
-        document=None,
-        prompt=rows[0].get("prompt_hash"),
+        document=(),
+        prompt=(rows[0].get("prompt_hash"),),
     )
 
 
@@ -170,8 +172,8 @@ def read_lm_eval(
             texts=response_texts(row["resps"]),
             scores=[float(value)],
             gold=None if target is None else str(target),
-            document=row.get("doc_hash") or canonical(row.get("doc")),
-            prompt=row.get("prompt_hash") or canonical(row.get("arguments")),
+            document=(row.get("doc_hash"), canonical(row.get("doc"))),
+            prompt=(row.get("prompt_hash"), prompt_text(row.get("arguments"))),
         )
     if len(questions) < 2:
         raise StudyError(f"{path}: has {len(questions)} documents; needs at least two")
@@ -228,6 +230,15 @@ def response_texts(resps: Any) -> list[str]:
             return [json.dumps(resps)]
         return [f"option {int(np.argmax(chances)) + 1} of {len(chances)}, by likelihood"]
     return [json.dumps(resps)]
+
+
+def prompt_text(arguments: Any) -> str | None:
+    """Return the prompt of a row's first request, without what it was sampled with."""
+    requests = arguments.values() if isinstance(arguments, dict) else arguments or ()
+    first = next(iter(requests), None)
+    if isinstance(first, dict):
+        first = list(first.values())
+    return first[0] if isinstance(first, list) and first and isinstance(first[0], str) else None
 
 
 def canonical(value: Any) -> str | None:
