@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from finished_study import HARMLESS, JOB, write_page, write_results
 
-from thinktuning.analysis.report.page import content_hash
+from thinktuning.analysis.report.page import content_hash, read_table
 from thinktuning.commands.report import report
 from thinktuning.io.errors import StudyError
 
@@ -46,6 +46,15 @@ def test_the_page_shows_accuracies_costs_and_commits(tmp_path: Path) -> None:
     assert {"<i>a & b</i>", "minus zero-shot, points"} <= {*found}
     assert {"train", "1.5", "12,345", "67", "1,000", "mean"} <= {*found}  # cost, in minutes
     assert "c0ffee0, c0ffee1" in found
+
+
+def test_a_name_that_reads_as_a_number_is_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "comparison.csv"
+    path.write_text("method,label,task,mean\ngrpo,1e-4,0020,0.5\nnan,inf,sums,\n")
+    assert read_table(path, ["label"]) == [
+        {"method": "grpo", "label": "1e-4", "task": "0020", "mean": 0.5},
+        {"method": "nan", "label": "inf", "task": "sums", "mean": None},
+    ]
 
 
 def test_the_page_shows_what_was_taught(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from thinktuning.study.jobs import CompareJob
 SIZE = 4_800_000  # bytes of plots and rollouts together, to keep the page under 5 MB
 TEMPLATES = Path(__file__).parent
 COMPARISON = ("method", "label", "task", "n", "mean", "ci_low", "ci_high", "mean_tokens")
+NAMES = ("method", "label", "task", "stage")  # columns of text
 
 
 def page(job: CompareJob, results: Path, marks: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -136,12 +137,18 @@ def svg_uri(svg: bytes) -> str:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> list[CsvRow]:
-    """Read a CSV file of `thinktuning compare`; numbers become floats, empty cells None."""
+    """Read a CSV file of `thinktuning compare`; numbers become floats, empty cells None.
+
+    Names stay text: a method's label may be `1e-4`.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             found = reader.fieldnames or []
-            rows = [{key: cell(text) for key, text in row.items()} for row in reader]
+            rows = [
+                {key: text if key in NAMES else cell(text) for key, text in row.items()}
+                for row in reader
+            ]
     except OSError as error:
         raise unreadable(path, error) from None
     if absent := [column for column in columns if column not in found]:
