@@ -10,6 +10,7 @@ from finished_study import HARMLESS, JOB, write_page, write_results
 from thinktuning.analysis.report.page import content_hash, read_table
 from thinktuning.commands.report import report
 from thinktuning.io.errors import StudyError
+from thinktuning.study.config import ComparisonConfig
 
 
 class Elements(HTMLParser):
@@ -55,6 +56,15 @@ def test_a_name_that_reads_as_a_number_is_a_name(tmp_path: Path) -> None:
         {"method": "grpo", "label": "1e-4", "task": "0020", "mean": 0.5},
         {"method": "nan", "label": "inf", "task": "sums", "mean": None},
     ]
+
+
+def test_the_page_states_the_confidence_that_it_has(tmp_path: Path) -> None:
+    job = JOB.model_copy(update={"comparison": ComparisonConfig(baselines=[], confidence=0.995)})
+    write_results(tmp_path, HARMLESS)
+    report(job, tmp_path, tmp_path / "index.html")
+    text = (tmp_path / "index.html").read_text()
+    assert "99.5% intervals in brackets" in text and "if its 99.5% interval excludes" in text
+    assert "is below 0.005." in text
 
 
 def test_the_page_shows_what_was_taught(tmp_path: Path) -> None:

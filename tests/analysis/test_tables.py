@@ -62,6 +62,13 @@ def test_the_header_warns_of_few_seeds(num_seeds: int) -> None:
     assert ("Two have no interval over seeds" in text) == (num_seeds == 2)
 
 
+@pytest.mark.parametrize(("confidence", "text"), [(0.95, "95%"), (0.995, "99.5%"), (0.57, "57%")])
+def test_the_header_states_the_confidence(confidence: float, text: str) -> None:
+    comparison = ComparisonConfig(baselines=["base"], confidence=confidence)
+    job = study([0]).model_copy(update={"comparison": comparison})
+    assert header(job, ["c0ffee"]).startswith(f"- {text} intervals in brackets.")
+
+
 def test_latex(tmp_path: Path) -> None:
     run_compare(tmp_path, study([0]), ONE_SEED)
     text = (tmp_path / "tables/comparison.tex").read_text()

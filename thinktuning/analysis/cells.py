@@ -38,6 +38,11 @@ def interval_text(
     return f"{text} (seeds {', '.join(f'{100 * seed:{sign}.1f}' for seed in seeds)})"
 
 
+def confidence_text(confidence: float) -> str:
+    """Format the confidence of intervals in percent, with the decimals that it has."""
+    return f"{100 * confidence:.10g}%"
+
+
 def p_value_text(p: float | None) -> str:
     """Format a p-value to three digits; "-" if there is none."""
     if p is None:

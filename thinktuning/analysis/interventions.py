@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from thinktuning.analysis import seeds
-from thinktuning.analysis.cells import interval_text
+from thinktuning.analysis.cells import confidence_text, interval_text
 from thinktuning.analysis.comparison import ComparisonRow
 from thinktuning.analysis.figures import STYLE, legend, to_svg, unique
 from thinktuning.analysis.intervals import Estimate, share
@@ -43,7 +43,7 @@ COLUMNS = ["method", "task", "intervention", "seeds", "n"]
 COLUMNS += [f"{name}{end}" for name in MEASURES for end in ("", "_ci_low", "_ci_high")]
 NOTE = """\
 `n`: questions. Each answer is cut after its first box and goes on from a changed beginning;
-intervals are 95%, over questions or over seeds crossed with questions. *Follows*: the share of
+intervals are {level}, over questions or over seeds crossed with questions. *Follows*: the share of
 final answers that equal what was planted, that is the first answer or, of another answer's
 reflection, what that came to. A model that corrects is right after a wrong answer as after a right
 one; one that confirms follows both. Where doubt or agreement is forced, these words reflect.
@@ -132,7 +132,7 @@ def estimate(per_seed: PerSeed, measure: str, confidence: float) -> Estimate | N
 
 def markdown(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
     """Return interventions.md: a table for each model and task."""
-    parts = [f"# Study `{job.study}`: reflection cut, forced and swapped", NOTE.strip()]
+    parts = [f"# Study `{job.study}`: reflection cut, forced and swapped", note(job)]
     for method, task in dict.fromkeys((row["method"], row["task"]) for row in rows):
         body = [
             [row["label"], str(row["n"]), *(cell(row, measure) for measure in MEASURES)]
@@ -142,6 +142,11 @@ def markdown(job: CompareJob, rows: Sequence[ComparisonRow]) -> str:
         parts += [f"## {job.methods[method]}, {task}"]
         parts += [table(["answers", "n", *MEASURES.values()], body)]
     return "\n\n".join(parts) + "\n"
+
+
+def note(job: CompareJob) -> str:
+    """Return the note above the tables."""
+    return NOTE.format(level=confidence_text(job.comparison.confidence)).strip()
 
 
 def cell(row: ComparisonRow, measure: str) -> str:
@@ -183,5 +188,5 @@ def draw(rows: Sequence[ComparisonRow], job: CompareJob) -> str:
         for axis in axes[-1]:
             axis.set_xlabel("share of answers, %")
         entries = [(drawn[name], job.methods[name]) for name in methods]
-        legend(figure, entries, f"bars: {job.comparison.confidence:.0%} intervals")
+        legend(figure, entries, f"bars: {confidence_text(job.comparison.confidence)} intervals")
         return to_svg(figure)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from thinktuning.analysis.cells import confidence_text
 from thinktuning.analysis.figures import STYLE, legend, nothing, to_svg, unique
 from thinktuning.analysis.intervals import Estimate
 from thinktuning.analysis.line import Array, Line
@@ -62,7 +63,7 @@ def note_of(job: SweepJob) -> str:
     """Return what bars, bands, small marks and dotted lines are."""
     bars = "bars, band" if job.has_lines else "bars"
     seeds = "ticks" if job.x == BY_POINT else "dots"
-    note = f"{bars}: {job.confidence:.0%} intervals; small {seeds}: training seeds"
+    note = f"{bars}: {confidence_text(job.confidence)} intervals; small {seeds}: training seeds"
     return f"{note}; dotted: gain = gap" if shows_gap(job) else note
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from thinktuning.analysis.cells import (
+    confidence_text,
     detectable_text,
     estimate_text,
     p_value_text,
@@ -66,7 +67,7 @@ def markdown(
 
 def header(job: CompareJob, commits: Sequence[str]) -> str:
     """State the confidence level, the seeds and the commits behind the numbers."""
-    lines = [f"- {job.comparison.confidence:.0%} intervals in brackets."]
+    lines = [f"- {confidence_text(job.comparison.confidence)} intervals in brackets."]
     seeds = next((seeds for seeds in job.seeds.values() if seeds), [])
     if len(seeds) > 1:
         listed = ", ".join(map(str, seeds))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from thinktuning.algorithms.papers import paper_of
-from thinktuning.analysis.cells import estimate_text
+from thinktuning.analysis.cells import confidence_text, estimate_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.report.page import read_table
 from thinktuning.analysis.tables import table
@@ -144,7 +144,7 @@ def results(run: FinishedRun) -> str:
     """Return the tables: this model's accuracies, then those of the study."""
     if not run.tasks:
         return ""
-    confidence = f"{run.study.comparison.confidence:.0%}"
+    confidence = confidence_text(run.study.comparison.confidence)
     head = ["task", "questions", "samples each", "accuracy, %", "reflects, %", "tokens"]
     rows = [(name, task.row) for name, task in run.tasks.items()]
     rows += [(MEAN_OF_TASKS, run.mean)] if run.mean else []

@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from thinktuning.analysis.cells import confidence_text
 from thinktuning.commands.finished import FinishedRun, read_run
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import disk_is_full, write_error, write_text_atomic
@@ -290,8 +291,8 @@ def eval_results(run: FinishedRun) -> dict[str, str]:
             notes=(
                 f"split {source['split']}; zero-shot; accuracy in percent, mean of {row['k']}"
                 f" samples at temperature {sampling['temperature']:g};"
-                f" {run.study.comparison.confidence:.0%} interval {low:.2f} to {high:.2f} over"
-                " questions; one training seed; graded by thinktuning"
+                f" {confidence_text(run.study.comparison.confidence)} interval {low:.2f} to"
+                f" {high:.2f} over questions; one training seed; graded by thinktuning"
             ),
         )
         texts[name] = yaml.safe_dump(eval_result_entries_to_yaml([entry]), sort_keys=False)

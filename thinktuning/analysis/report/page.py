@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.algorithms.rollout import read_rollouts
+from thinktuning.analysis.cells import confidence_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.findings import findings
 from thinktuning.analysis.gallery import GALLERY
@@ -39,8 +40,8 @@ from thinktuning.study.jobs import CompareJob
 
 SIZE = 4_800_000  # bytes of plots and rollouts together, to keep the page under 5 MB
 TEMPLATES = Path(__file__).parent
-COMPARISON = ("method", "label", "task", "n", "mean", "ci_low", "ci_high", "mean_tokens")
 NAMES = ("method", "label", "task", "stage")  # columns of text
+COMPARISON = ("method", "label", "task", "n", "mean", "ci_low", "ci_high", "mean_tokens")
 
 
 def page(job: CompareJob, results: Path, marks: Mapping[str, Sequence[str]] | None = None) -> str:
@@ -73,7 +74,8 @@ def page(job: CompareJob, results: Path, marks: Mapping[str, Sequence[str]] | No
     return render(
         "page.html",
         study=job.study,
-        confidence=job.comparison.confidence,
+        confidence=confidence_text(job.comparison.confidence),
+        level=f"{1 - job.comparison.confidence:.2g}",
         seeds=next((seeds for seeds in job.seeds.values() if seeds), []),
         found=findings(job, comparison, marks or {}, surprises(job, comparison)),
         methods=methods_table(job, results),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from thinktuning.analysis.cells import estimate_text
+from thinktuning.analysis.cells import confidence_text, estimate_text
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.findings import sweep_findings
 from thinktuning.analysis.looks import looks
@@ -32,7 +32,7 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
     return render(
         "sweep.html",
         study=job.study,
-        confidence=job.confidence,
+        confidence=confidence_text(job.confidence),
         points=points,
         links={point: f"../{point}/report/index.html" for point in job.points},
         plot=svg_uri(plot.encode()),
@@ -47,7 +47,7 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
 
 def sweep_markdown(job: SweepJob, rows: Rows, lines: Rows) -> str:
     """Return sweep.md, from the rows of sweep.csv and sweep_fit.csv."""
-    parts = [f"# Sweep `{job.study}`", f"{job.confidence:.0%} intervals in brackets."]
+    parts = [f"# Sweep `{job.study}`", f"{confidence_text(job.confidence)} intervals in brackets."]
     for data in all_tables(job, rows, lines):
         if data.body:
             parts += [f"## {data.title}", table(data.head, data.body)]
