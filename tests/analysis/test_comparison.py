@@ -236,6 +236,18 @@ def test_answer_changes_are_empty_without_committed_answers(tmp_path: Path) -> N
     assert (base["committed_rate"], base["wrong_to_right"]) == ("0.0", "")
 
 
+def test_a_mean_of_tasks_is_over_all_of_them_or_empty(tmp_path: Path) -> None:
+    job = study([0], ["sums", "more"])
+    never = {("base", 0, "more"): [[0, 0]] * 4, ("method", 0, "more"): METHOD}
+    write_results(tmp_path, job, ONE_SEED | never)
+    samples = tmp_path / "eval/base/seed0/more/samples.jsonl"
+    samples.write_text(samples.read_text().replace('first_correct": false', 'first_correct": null'))
+    compare(job, tmp_path, tmp_path / "tables", tmp_path / "plots")
+    *_, base, method = read(tmp_path / "tables/flips.csv")
+    assert (base["task"], base["committed_rate"]) == (MEAN_OF_TASKS, "0.375")
+    assert base["wrong_to_right"] == "" and method["wrong_to_right"] == "0.5"
+
+
 def test_behaviors(tmp_path: Path) -> None:
     run_compare(tmp_path, study([0]), ONE_SEED)
     base, method = read(tmp_path / "tables/behaviors.csv")

@@ -137,7 +137,7 @@ def reflection_rows(
     """Return each method's behaviors and answer changes, on each task and on the mean of tasks."""
     return [
         {"method": method, "label": label, "task": scope}
-        | mean_figures([answers[method, task].reflection for task in tasks])
+        | mean_of_all([answers[method, task].reflection for task in tasks])
         for scope, tasks in scopes(job).items()
         for method, label in job.methods.items()
     ]
@@ -267,6 +267,11 @@ def seed_points(
             ("reflection_rate", found.reflects_S_N_K.mean(axis=(1, 2))),
         )
     }
+
+
+def mean_of_all(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure; NaN if one is: a mean of fewer tasks is another one."""
+    return {key: float(np.mean([figure[key] for figure in figures])) for key in figures[0]}
 
 
 def mean_figures(figures: Sequence[Mapping[str, float]]) -> dict[str, float]:
