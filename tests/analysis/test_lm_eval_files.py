@@ -88,6 +88,16 @@ def test_shares_of_samples_are_scores(tmp_path):
     assert diff_samples(*paths).difference.mean == 0.25
 
 
+def test_scores_that_are_no_verdicts_do_not_change_as_verdicts(tmp_path, capsys):
+    rows = [generated(i, 0, metrics=["f1"], f1=0.5) for i in range(6)]
+    a = write(tmp_path / "a.jsonl", rows)
+    assert diff_samples(a, a).flips == {}  # not a quarter from wrong to right
+    compare_samples(a, a)
+    assert "verdicts" not in capsys.readouterr().out
+    shares = write(tmp_path / "b.jsonl", [row | {"resps": [["yes", "no"]]} for row in rows])
+    assert diff_samples(shares, shares).flips["wrong to right"] == 0.25  # of pairs of samples
+
+
 def test_other_prompts_are_compared_if_that_is_meant(tmp_path, capsys):
     a = write(tmp_path / "a.jsonl", [generated(i, 0) for i in range(3)])
     b = write(tmp_path / "b.jsonl", [generated(i, 1, prompt_hash="chat") for i in range(3)])

@@ -31,7 +31,8 @@ class SampleDiff:
         a: the first one's accuracy.
         b: the second one's.
         difference: b minus a, paired by question.
-        flips: how verdicts change from a to b, as shares of all pairs of a question's samples.
+        flips: how verdicts change from a to b, as shares of all pairs of a question's samples;
+            empty if the scores are no verdicts.
         gains: question -> b minus a, in the order of a's file.
         files: a and b.
     """
@@ -78,7 +79,7 @@ def diff_samples(
         a=accuracy(a_N_K, confidence),
         b=accuracy(b_N_K, confidence),
         difference=paired_difference(b_N_K, a_N_K, confidence),
-        flips=flips(a_N, b_N),
+        flips=flips(a_N, b_N) if all(file.has_verdicts for file in files) else {},
         gains=dict(zip(keys, (b_N - a_N).tolist(), strict=True)),
         files=files,
     )
@@ -110,7 +111,8 @@ def compare_samples(
     how = ", paired by question" + p_text(gain.p)
     out.print(paragraph("B minus A", (f"{points} points", "bold"), (how, "")))
     changes = ", ".join(f"{name} {100 * share:.1f}%" for name, share in found.flips.items())
-    out.print(paragraph("verdicts", (changes, "")))
+    if changes:
+        out.print(paragraph("verdicts", (changes, "")))
     if differ := prompts_that_differ(*found.files):
         note = f"differ on {len(differ)} of {len(found.gains)} questions"
         out.print(paragraph("prompts", (note, "")))

@@ -72,6 +72,15 @@ class SampleFile:
         """The number of scores of each question."""
         return len(next(iter(self.questions.values())).scores)
 
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether each answer is right or wrong; a metric such as F1 gives some part of a point."""
+        return all(
+            len(question.texts) > 1 or score in (0, 1)
+            for question in self.questions.values()
+            for score in question.scores
+        )
+
     def correct(self, keys: Iterable[str]) -> NDArray[np.float64]:
         """Return the scores of these questions, of shape (N, K)."""
         return np.array([self.questions[key].scores for key in keys], dtype=float)
