@@ -120,6 +120,8 @@ def test_null_in_a_first_layer_removes_nothing():
     assert laid_over([("one", {"a": 1}), ("two", None)]) == {"a": 1}
     layers = [("one", {"methods": {"a": {}, "b": {}}}), ("two", {"methods": {"a": None}})]
     assert laid_over([*layers, ("--config", {"name": "c"})]) == {"methods": {"b": {}}, "name": "c"}
+    with pytest.raises(StudyError, match=r"--config: methods\.d: .* one has .*choose from a, b"):
+        laid_over([layers[0], ("--config", {"methods": {"d": None}})])
     with pytest.raises(StudyError, match="one: expected a mapping of keys, found NoneType"):
         laid_over([("one", None), ("two", {})])
 
@@ -160,6 +162,12 @@ def test_the_path_is_relative_to_the_study(write, tmp_path):
         ("extends: default.yaml\nguidance: {enabled: false}\n", r"guidance: .*type: grpo"),
         ("extends: default.yaml\nalgorithm: {type: gpro}\n", r"algorithm\.type: should be one of"),
         ("extends: default.yaml\nmethods: {grpo: null}\n", r"names \['grpo'\], not among methods"),
+        (
+            "extends: default.yaml\ntasks: {chain_sum_lng: null}\n",
+            r"mine\.yaml: tasks\.chain_sum_lng: null .*default\.yaml has no .*`chain_sum_long`",
+        ),
+        ("extends: default.yaml\nmethods: {none: null}\n", r"choose from zero_shot, .*thinktuning"),
+        ("extends: default.yaml\nsweep: {axes: {a: null}}\n", r"sweep\.axes\.a: .*; remove this"),
     ],
 )
 def test_an_invalid_extending_study_is_refused(write, text, message):

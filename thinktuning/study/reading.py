@@ -7,11 +7,12 @@
         algorithm: {aas: {variant: paper}}
 
 The keys of an extending study are merged into the other study (`merging`). In `methods` and
-`tasks`, null removes an entry. A new entry goes last or, if an existing entry follows it in the
-file, before that entry; tables and figures use this order.
+`tasks`, null removes an entry, which the other study must have. A new entry goes last or, if an
+existing entry follows it in the file, before that entry; tables and figures use this order.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def extended(values: Any, directory: Path, where: str, chain: Sequence[Path] = (
         raise StudyError(
             f"{where}: extends: there is no file {target}; the path is relative to {relative}"
         )
-    return lay_over(read_values(target, chain), override, str(target))
+    return lay_over(read_values(target, chain), override, str(target), where)
 
 
 def laid_over(layers: Sequence[tuple[str, Any]]) -> Any:
@@ -107,24 +108,35 @@ def laid_over(layers: Sequence[tuple[str, Any]]) -> Any:
     """
     (where, values), *others = layers
     for name, override in others:
-        values = lay_over(values, override or {}, where)
+        values = lay_over(values, override or {}, where, name)
         where = f"{where} + {name}"
     return values
 
 
-def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:
+def lay_over(
+    base: Any, override: dict[str, Any], where: str, by: str = "the study"
+) -> dict[str, Any]:
     """Return a study's plain data with an extending study's merged in.
 
     Args:
         base: the study that is extended.
         override: the study that extends it.
         where: names `base` in messages.
+        by: names `override` in messages.
 
     Raises:
-        StudyError: `base` is not a mapping.
+        StudyError: `base` is not a mapping, or lacks an entry that `override` removes.
     """
     if not isinstance(base, dict):
         raise StudyError(f"{where}: expected a mapping of keys, found {type(base).__name__}")
+    for path, entries, removed in removals(base, override):
+        near = difflib.get_close_matches(removed, entries, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(entries)}"
+        hint = hint if entries else "remove this line"
+        raise StudyError(
+            f"{by}: {path}.{removed}: null removes an entry of the study that is extended, and"
+            f" {where} has no such; {hint}"
+        )
     merged = merge(base, override)
     for section in NAMED:
         entries, named = merged.get(section), override.get(section)
@@ -134,6 +146,22 @@ def lay_over(base: Any, override: dict[str, Any], where: str) -> dict[str, Any]:
     if isinstance(merged.get("sweep"), dict) and isinstance(override.get("sweep"), dict):
         merged["sweep"] = without_removed(merged["sweep"])
     return merged
+
+
+Removal = tuple[str, list[str], str]  # a section, its entries, and one that it does not have
+
+
+def removals(base: dict[str, Any], override: dict[str, Any]) -> Iterator[Removal]:
+    """Yield what null removes in vain, since the study that is extended has no such entry."""
+    sections = [(name, base.get(name), override.get(name)) for name in NAMED]
+    sweeps = [each.get("sweep") for each in (base, override)]
+    was, named = (each if isinstance(each, dict) else {} for each in sweeps)
+    sections += [(f"sweep.{key}", was.get(key), named.get(key)) for key in OF_SWEEP]
+    for path, present, changed in sections:
+        entries = [str(name) for name in present] if isinstance(present, dict) else []
+        for name, value in changed.items() if isinstance(changed, dict) else ():
+            if value is None and str(name) not in entries:
+                yield path, entries, str(name)
 
 
 def without_removed(sweep: dict[str, Any]) -> dict[str, Any]:
