@@ -67,17 +67,19 @@ def test_studies_in_the_default_studys_directory_reuse_its_runs(name):
 
 def test_methods_may_have_their_own_teachers():
     another = {"backend": "model", "model": {"source": "path", "path": "x"}}
-    values = edited("methods.other_teacher", {"teacher": another})
-    values["methods"]["off"] = {"teacher": another, "algorithm": {"type": "grpo"}}
+    own = {"teacher": {"backend": "self", "model": None}}
+    values = edited("teacher", DEFAULT["teacher"] | another)
+    values["methods"] |= {"thinktuning": own, "other_teacher": {}}
     models = parse_study(values, "study.yaml").models()
     assert list(models) == ["base", "teacher_other_teacher"]
     assert models["teacher_other_teacher"].path == "x"
 
 
 def test_the_exemplars_of_teachers_in_use_are_checked():
-    values = edited("methods.paper", {"teacher": {"prompt": "paper"}})
-    values["methods"]["untaught"] = {"teacher": {"prompt": "a"}, "algorithm": {"type": "grpo"}}
-    values["methods"]["untrained"] = {"teacher": {"prompt": "b"}, "train": False}
+    values = edited("teacher.prompt", "a")  # that of methods without a teacher
+    for prompt in ("paper", "organism"):
+        values["methods"][prompt] = {"teacher": {"prompt": prompt}}
+    del values["methods"]["thinktuning"]
     job = parse_study(values, "study.yaml").exemplars_job()
     assert job.teacher_prompts == ["organism", "paper"]
 

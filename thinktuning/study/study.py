@@ -28,6 +28,7 @@ from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
+from thinktuning.study.effects import check_effects
 from thinktuning.study.extra import refusal
 from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
@@ -115,6 +116,7 @@ class Study(Section):
                 )
             if job.train and (reason := refusal(job.algorithm, job.training)):
                 raise ValueError(f"method {name}: {reason}")
+        check_effects(self)
         if self.sweep:
             self._points = points_of(self, self.sweep)
         check_run_names(self.points())

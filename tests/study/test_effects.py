@@ -1,0 +1,74 @@
+"""A method that would not be what it says is refused: overrides in vain, one label for two."""
+
+import pytest
+from edited_study import edited, refusal
+
+from thinktuning.study.reading import parse_study
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ({"training": {"max_steps": 40}}, "training"),
+        ({"algorithm": {"type": "sft"}}, "algorithm"),
+        ({"teacher": {"prompt": "paper"}, "prompt": {"suffix": " Check."}}, "teacher"),
+    ],
+)
+def test_an_untrained_method_overrides_no_training(override, key):
+    expected = f"methods.base.{key} has no effect: train is false; remove it"
+    assert refusal("methods.base", {"train": False} | override) == expected
+    given = {"train": False, "prompt": {"suffix": " Check."}, key: {}}
+    assert parse_study(edited("methods.base", given), "study.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            {"algorithm": {"type": "grpo"}, "teacher": {"prompt": "paper"}},
+            "teacher has no effect: algorithm grpo asks no teacher",
+        ),
+        (
+            {"algorithm": {"type": "sdpo"}, "teacher": {"batch_size": 4}},
+            "teacher has no effect: algorithm sdpo with context: prompt asks no teacher",
+        ),
+        (
+            {"algorithm": {"schedule": {"kind": "constant", "decay_fraction": 0.3}}},
+            "algorithm.schedule.decay_fraction has no effect: schedule.kind is constant",
+        ),
+        (
+            {"algorithm": {"aas": {"constant": 0.5}}},
+            "algorithm.aas.constant has no effect: aas.variant released does not read it",
+        ),
+        (
+            {"algorithm": {"aas": {"variant": "paper", "constant": 0.5}}},
+            "algorithm.aas.constant has no effect: aas.variant paper does not read it",
+        ),
+        (
+            {"algorithm": {"aas": {"variant": "off", "bound": 0.1}}},
+            "algorithm.aas.bound has no effect: aas.variant off does not read it",
+        ),
+    ],
+)
+def test_a_trained_method_overrides_what_it_reads(override, expected):
+    assert refusal("methods.mine", override) == f"methods.mine.{expected}; remove it"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"algorithm": {"type": "sdpo", "context": "feedback"}, "teacher": {"batch_size": 4}},
+        {"algorithm": {"schedule": {"kind": "constant", "init": 0.1, "min": 0.0}}},
+        {"algorithm": {"aas": {"variant": "constant", "constant": 0.5, "probability_floor": 0.1}}},
+        {"algorithm": {"aas": {"variant": "paper", "bound": 0.1, "advantage_range": 2.0}}},
+    ],
+)
+def test_what_a_method_reads_or_inherits_is_taken(override):
+    assert parse_study(edited("methods.mine", override), "study.yaml")
+
+
+@pytest.mark.parametrize("label", ["GRPO", "thinktuning"])
+def test_two_methods_have_two_labels(label):
+    other = "grpo" if label == "GRPO" else label
+    expected = f"methods.{other} and methods.mine have one label, {label!r}: tables and figures"
+    assert refusal("methods.mine", {"label": label}).startswith(expected)

@@ -1,0 +1,68 @@
+"""What a study says of its methods in vain: overrides without effect, and a label of two methods.
+
+A method whose override changes nothing is not what its name says, and nothing in its results would
+show it. Only what the method itself sets is judged: a key that it has from the study may be there
+for other methods.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from thinktuning.io.section import flattened
+
+if TYPE_CHECKING:
+    from thinktuning.study.jobs import TrainJob
+    from thinktuning.study.study import Study
+
+OF_TRAINING = ("training", "algorithm", "teacher")  # what an untrained method does not use
+# variant of `aas` -> its keys that it does not read (`algorithms.shaping`)
+UNREAD_BY_SHAPING: Mapping[str, tuple[str, ...]] = {
+    "paper": ("constant",),
+    "released": ("constant", "advantage_range"),
+    "constant": ("bound", "advantage_range"),
+    "off": ("constant", "bound", "advantage_range", "probability_floor"),
+}
+
+
+def check_effects(study: "Study") -> None:
+    """Refuse overrides without effect, and two methods of one label.
+
+    Raises:
+        ValueError: names the key and the fix.
+    """
+    owner: dict[str, str] = {}
+    for name, method in study.methods.items():
+        label = method.label or name
+        if (first := owner.setdefault(label, name)) != name:
+            raise ValueError(
+                f"methods.{first} and methods.{name} have one label, {label!r}: tables and figures"
+                " could not be told apart; change one of the two"
+            )
+        overrides = {section: getattr(method, section) for section in OF_TRAINING}
+        if method.train:
+            found = unread(study.train_job(name, study.seeds[0]), overrides)
+        else:
+            found = ((key, "train is false") for key, given in overrides.items() if given)
+        for key, reason in found:
+            raise ValueError(f"methods.{name}.{key} has no effect: {reason}; remove it")
+
+
+def unread(job: "TrainJob", overrides: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a trained method's overrides that its job does not read, and why.
+
+    Args:
+        job: of the method.
+        overrides: section -> what the method sets in it.
+    """
+    algorithm: Any = job.algorithm
+    if overrides["teacher"] and not algorithm.uses_teacher:
+        context = getattr(algorithm, "context", None)
+        kind = f"{algorithm.type} with context: {context}" if context else algorithm.type
+        yield "teacher", f"algorithm {kind} asks no teacher"
+    given = flattened({"algorithm": overrides["algorithm"]})
+    schedule, aas = (getattr(algorithm, key, None) for key in ("schedule", "aas"))
+    if schedule and schedule.kind == "constant" and "algorithm.schedule.decay_fraction" in given:
+        yield "algorithm.schedule.decay_fraction", "schedule.kind is constant"
+    for key in UNREAD_BY_SHAPING[aas.variant] if aas else ():
+        if f"algorithm.aas.{key}" in given:
+            yield f"algorithm.aas.{key}", f"aas.variant {aas.variant} does not read it"
