@@ -35,3 +35,12 @@ def test_the_released_recipe_teaches_for_nine_of_58_steps():
     released = ScheduleConfig(kind="linear", init=0.1, min=0.01, decay_fraction=1 / 3, cutoff=0.06)
     on = [t for t in range(58) if guidance_rate(released, t, 58) > 0]
     assert on == list(range(9))
+
+
+@pytest.mark.parametrize(("init", "cutoff"), [(0.05, 0.06), (0.06, 0.06), (0.4, 1.0)])
+def test_a_cutoff_from_the_first_batch_on_is_refused(init, cutoff):
+    """Such a method would be vanilla GRPO under another name."""
+    with pytest.raises(ValueError, match=r"cutoff = .* is not below init = .*the first batch"):
+        ScheduleConfig(init=init, min=0.0, cutoff=cutoff)
+    assert guidance_rate(ScheduleConfig(init=init, min=0.0, cutoff=None), 0, 10) == init
+    assert guidance_rate(ScheduleConfig(init=0.0, min=0.0), 0, 10) == 0  # asked for

@@ -97,6 +97,11 @@ class ScheduleConfig(Section):
     def _order(self) -> Self:
         if self.min > self.init:
             raise ValueError(f"min = {self.min} is above init = {self.init}; lower min")
+        if self.cutoff is not None and 0 < self.init <= self.cutoff:
+            raise ValueError(
+                f"cutoff = {self.cutoff:g} is not below init = {self.init:g}, so that the teacher"
+                " is off from the first batch on; lower cutoff, or set it to null"
+            )
         return self
 
 
