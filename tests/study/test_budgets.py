@@ -61,7 +61,8 @@ def test_a_learning_rate_that_falls_until_max_steps_is_refused(kind):
     expected = f"lr_scheduler_type = {kind} falls until max_steps, and a budget may end"
     assert expected in refusal("methods.grpo.training", settings)
     for other in ("constant", "constant_with_warmup", "inverse_sqrt"):
-        values = edited("methods.grpo.training", settings | {"lr_scheduler_type": other})
+        settings |= {"lr_scheduler_type": other, "warmup_steps": 0}
+        values = edited("methods.grpo.training", settings)
         assert budget_of(parse_study(values, "test"), "grpo").limits() == {"tokens": 9}
 
 

@@ -72,3 +72,33 @@ def test_two_methods_have_two_labels(label):
     other = "grpo" if label == "GRPO" else label
     expected = f"methods.{other} and methods.mine have one label, {label!r}: tables and figures"
     assert refusal("methods.mine", {"label": label}).startswith(expected)
+
+
+def test_a_constant_learning_rate_has_no_warm_up():
+    """transformers ignores the steps, which an extending study has from the default one."""
+    constant = {"lr_scheduler_type": "constant"}
+    expected = "methods.grpo.training: warmup_steps = 10 has no effect on lr_scheduler_type = const"
+    assert refusal("methods.grpo.training", constant).startswith(expected)
+    assert parse_study(edited("methods.grpo.training", constant | {"warmup_steps": 0}), "test")
+
+
+BOTH = {"reward": ["last_box", "whole_text"]}
+
+
+@pytest.mark.parametrize(
+    ("training", "algorithm", "expected"),
+    [
+        ({}, {"type": "rft", "min_reward": 2}, "algorithm.min_reward = 2, but its rewards are fro"),
+        (BOTH | {"right_from": 3}, {}, "training.right_from = 3, but its rewards are from 0 to 2"),
+        (BOTH | {"right_from": 0}, {}, "training.right_from = 0, but its rewards are from 0 to 2"),
+        (BOTH | {"reward_weights": [0.5, 0.25]}, {"type": "rft"}, "algorithm.min_reward = 1, but"),
+        (BOTH | {"reward_weights": [1, -1], "right_from": -1}, {}, "are from -1 to 1, so that eve"),
+    ],
+)
+def test_a_threshold_lies_within_the_rewards(training, algorithm, expected):
+    override = {"training": training, "algorithm": algorithm}
+    assert expected in refusal("methods.mine", override)
+    right = {"training": training | ({"right_from": 0.5} if training else {})}
+    if algorithm:
+        right["algorithm"] = {"type": "rft", "min_reward": 0.5}
+    assert parse_study(edited("methods.mine", right), "test")

@@ -106,6 +106,32 @@ def check_corruption(method: str, job: "TrainJob") -> None:
         )
 
 
+def check_reached(method: str, job: "TrainJob") -> None:
+    """Refuse a threshold with which every completion would be right, or none.
+
+    The range of a function of the user's own is not known; built-in rewards are 0 or 1.
+
+    Raises:
+        ValueError: names the method, the key and the range.
+    """
+    training = job.training
+    weights = training.reward_weights or [1.0] * len(training.rewards)
+    if any(reward not in BUILT_IN for reward in training.rewards):
+        return
+    low, high = sum(min(w, 0.0) for w in weights), sum(max(w, 0.0) for w in weights)
+    thresholds = {
+        "training.right_from": training.right_from,
+        "algorithm.min_reward": getattr(job.algorithm, "min_reward", None),
+    }
+    for key, threshold in thresholds.items():
+        if threshold is not None and not low < threshold <= high:
+            which = "none" if threshold > high else "every one"
+            raise ValueError(
+                f"method {method} has {key} = {threshold:g}, but its rewards are from {low:g} to"
+                f" {high:g}, so that {which} would count as right; choose one in between"
+            )
+
+
 def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
     """Refuse a method whose reward and questions, or reward and algorithm, do not go together.
 
@@ -140,6 +166,7 @@ def check_reward(method: str, job: "TrainJob", data: DataConfig) -> None:
                 f" = {own:g}; both say from which reward on a completion is right: set min_reward"
                 " to null"
             )
+    check_reached(method, job)
     for reward in rewards:
         if reward not in BUILT_IN and not has_own_format(data.train):
             try:

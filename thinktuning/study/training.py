@@ -199,6 +199,11 @@ class TrainingConfig(TrackedSection):
 
     @model_validator(mode="after")
     def _schedule(self) -> Self:
+        if self.lr_scheduler_type == "constant" and self.warmup_steps:
+            raise ValueError(
+                f"warmup_steps = {self.warmup_steps} has no effect on lr_scheduler_type = constant;"
+                " take constant_with_warmup, or set warmup_steps to 0"
+            )
         if self.budget and self.curriculum:
             raise ValueError(
                 f"curriculum = {self.curriculum} asks the easiest of all questions until max_steps"
