@@ -261,7 +261,6 @@ OF_BASE = {"models/base"} | UNTRAINED | GRPO | THINKTUNING
         ("methods.grpo.training.beta", 0.1, GRPO),
         ("teacher.max_completion_length", 63, THINKTUNING),  # GRPO has no teacher
         ("algorithm.keep", "right", THINKTUNING),
-        ("model.seed", 0, set()),
     ],
 )
 def test_what_a_key_changes(key, value, own):

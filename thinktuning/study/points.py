@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from thinktuning.io.errors import StudyError, describe
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.merging import merge
+from thinktuning.study.sharing import job_keys
 from thinktuning.study.sweep import BY_POINT, OF_BASE, GapConfig, Point, SweepConfig, nested
 
 if TYPE_CHECKING:
@@ -36,7 +37,24 @@ def points_of(study: "Study", sweep: SweepConfig) -> dict[str, "Study"]:
             raise StudyError(
                 "\n".join(f"  sweep, point {point.name}: {line.strip()}" for line in lines)
             ) from None
+    check_differ(found)
     return found
+
+
+def check_differ(points: Mapping[str, "Study"]) -> None:
+    """Refuse two points of which no job is different: what is swept between them has no effect.
+
+    Raises:
+        StudyError: names the two.
+    """
+    owner: dict[frozenset[tuple[str, str]], str] = {}
+    for name, study in points.items():
+        if (first := owner.setdefault(frozenset(job_keys(study).items()), name)) != name:
+            raise StudyError(
+                f"sweep: points {first} and {name} are the same in all jobs: they have equal"
+                " values, or keys that every method overrides or none reads"
+                " (methods.NAME.SECTION.KEY is one method's own); change or remove one of the two"
+            )
 
 
 def check_methods(study: "Study", point: Point) -> None:

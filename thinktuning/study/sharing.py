@@ -7,17 +7,20 @@ everything.
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from thinktuning.models.config import OrganismConfig
 from thinktuning.study.jobs import ModelJob, TrainJob, to_json
-from thinktuning.study.study import Study
+
+if TYPE_CHECKING:
+    from thinktuning.study.study import Study
 
 Homes = Mapping[
     str, Mapping[str, str]
 ]  # point -> directory of a job's results -> point that has it
 
 
-def homes(points: Mapping[str, Study]) -> dict[str, dict[str, str]]:
+def homes(points: Mapping[str, "Study"]) -> dict[str, dict[str, str]]:
     """Return, for each point and each directory of a job's results, the point that has it."""
     first: dict[tuple[str, str], str] = {}
     return {
@@ -41,7 +44,7 @@ def elsewhere(found: Mapping[str, str], point: str) -> dict[str, str]:
     return {key: f"../{home}/{key}" for key, home in found.items() if home != point}
 
 
-def job_keys(study: Study) -> dict[str, str]:
+def job_keys(study: "Study") -> dict[str, str]:
     """Return, for each directory of a job's results, a hash of all that they are made from."""
     data = digest(to_json(study.data_job()))
     keys = {"data": data, "data/exemplars": digest(to_json(study.exemplars_job()), data)}
