@@ -1,6 +1,6 @@
 """The arguments of `ThinkTuningConfig` that a study sets, and what TRL makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,35 @@ from thinktuning.study.jobs import TrainJob
 
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+# What accelerate and transformers read from the environment, where the study says nothing else.
+DECIDED = {
+    "ACCELERATE_DYNAMO_BACKEND": "training.extra.torch_compile",
+    "ACCELERATE_MIXED_PRECISION": "training.bf16",
+    "ACCELERATE_USE_DEEPSPEED": "resources.train.distributed",
+    "ACCELERATE_USE_FSDP": "resources.train.distributed",
+    "ACCELERATE_USE_MEGATRON_LM": "resources.train.distributed",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "resources.train.distributed",
+}
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Refuse variables that would decide in place of the study.
+
+    In several processes `accelerate launch` has set them, from the study.
+
+    Raises:
+        StudyError: names the variable and the key.
+    """
+    if "LOCAL_RANK" in environment:
+        return
+    for name, key in DECIDED.items():
+        value = environment.get(name, "")
+        if value.lower() not in ("", "no", "n", "false", "f", "off", "0"):
+            raise StudyError(
+                f"{name}={value} in the environment would change the training, which {key} decides;"
+                f" unset it: unset {name}"
+            )
 
 
 def trainer_settings(job: TrainJob) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from thinktuning.commands.settings import check_environment
 from thinktuning.io.errors import StudyError
 from thinktuning.io.modules import load_modules
 from thinktuning.study.jobs import (
@@ -198,6 +199,7 @@ def warmup(arguments: argparse.Namespace) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train one method with one seed."""
+    check_environment(os.environ)
     job = read_config(arguments.config, TrainJob)
     load_modules("thinktuning.trainer.trainer", "thinktuning.commands.train")
     from thinktuning.commands.train import train
