@@ -1,6 +1,7 @@
 """Which rollout batches a checkpoint follows, and which checkpoint a run resumes from."""
 
 import pytest
+from accelerate import PartialState
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -78,6 +79,29 @@ def test_a_checkpoint_has_no_copy(training, tmp_path, monkeypatch):
     num_weights = sum(w.numel() for w in load_file(model / "model.safetensors").values())
     assert list(taken) == [4, 8, 12]
     assert taken[12] == pytest.approx(12 * num_weights, rel=0.1)
+
+
+def test_a_checkpoint_of_other_processes_is_not_resumed(training, monkeypatch, tmp_path):
+    """`resources` are in no job, but twice the processes train on twice the rollouts per step."""
+    resolve, model, data = training
+    inputs = {"model": "a"}
+    assert fingerprint(resolve(), inputs, 1) == fingerprint(resolve(), inputs)
+    assert len({fingerprint(resolve(), inputs, processes) for processes in (1, 2, 4)}) == 3
+
+    class Stop(Exception):
+        pass
+
+    def stop(directory, made_from):
+        marks.append(made_from)
+        raise Stop
+
+    marks = []
+    monkeypatch.setattr(stage, "prepare_checkpoints", stop)
+    for processes in (1, 2):
+        monkeypatch.setattr(PartialState(cpu=True), "num_processes", processes)
+        with pytest.raises(Stop):
+            stage.train(resolve(), model, data, tmp_path / "run")
+    assert len(set(marks)) == 2
 
 
 def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path):

@@ -48,7 +48,11 @@ def read_inputs(
     }
 
 
-def fingerprint(job: Job, inputs: Mapping[str, str | None]) -> str:
-    """Return a hash of a job's configuration and its inputs."""
+def fingerprint(job: Job, inputs: Mapping[str, str | None], num_processes: int = 1) -> str:
+    """Return a hash of a job's configuration and its inputs.
+
+    The number of a training's processes is not in its job, but multiplies its batches.
+    """
     text = to_json(job) + json.dumps(inputs, sort_keys=True)
+    text += f" in {num_processes} processes" if num_processes > 1 else ""
     return hashlib.sha256(text.encode()).hexdigest()

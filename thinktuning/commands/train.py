@@ -123,7 +123,8 @@ def train(
     resume_from: list[str | None] = [None]
     if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
         inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
-        resume_from = [prepare_checkpoints(checkpoints, fingerprint(untracked(job), inputs))]
+        made_from = fingerprint(untracked(job), inputs, processes.num_processes)
+        resume_from = [prepare_checkpoints(checkpoints, made_from)]
     broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()
     set_seed(job.seed)
