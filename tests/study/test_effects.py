@@ -102,3 +102,12 @@ def test_a_threshold_lies_within_the_rewards(training, algorithm, expected):
     if algorithm:
         right["algorithm"] = {"type": "rft", "min_reward": 0.5}
     assert parse_study(edited("methods.mine", right), "test")
+
+
+@pytest.mark.parametrize("name", ["mode", "clip_max", "clip_min"])
+def test_a_correction_that_is_off_has_no_settings(name):
+    key, value = f"importance_sampling_{name}", "token_mask" if name == "mode" else 0.5
+    off = {"importance_sampling_correction": False, key: value}
+    expected = f"methods.grpo.training.vllm: {key} = {value} has no effect with importance_sampling"
+    assert refusal("methods.grpo.training", {"vllm": off}).startswith(expected)
+    assert parse_study(edited("methods.grpo.training", {"vllm": {key: value}}), "test")

@@ -69,6 +69,20 @@ class VLLMConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _corrected(self) -> Self:
+        fields = type(self).model_fields
+        for name in ("mode", "clip_max", "clip_min"):
+            key = f"importance_sampling_{name}"
+            given = getattr(self, key) != fields[key].default
+            if given and not self.importance_sampling_correction:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)} has no effect with"
+                    f" importance_sampling_correction: false; set it to {fields[key].default}, or"
+                    " the correction to true"
+                )
+        return self
+
 
 class TrainingConfig(TrackedSection):
     """Arguments of `trl.GRPOConfig`, TRL's names and meaning; `max_steps` counts optimizer steps.
