@@ -129,10 +129,10 @@ def lay_over(
     """
     if not isinstance(base, dict):
         raise StudyError(f"{where}: expected a mapping of keys, found {type(base).__name__}")
-    for path, entries, removed in removals(base, override):
-        near = difflib.get_close_matches(removed, entries, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(entries)}"
-        hint = hint if entries else "remove this line"
+    for path, known, removed in removals(base, override):
+        near = difflib.get_close_matches(removed, known, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(known)}"
+        hint = hint if known else "remove this line"
         raise StudyError(
             f"{by}: {path}.{removed}: null removes an entry of the study that is extended, and"
             f" {where} has no such; {hint}"
