@@ -38,6 +38,26 @@ def _band(value: list[float]) -> list[float]:
 Band = Annotated[list[Percent], Field(min_length=2, max_length=2), AfterValidator(_band)]
 
 
+# Ends of the columns of a difference in the tables, which a method's name may end in, too.
+ENDS = ("_ci_low", "_ci_high", "_p", "_p_holm", "_seed_values")
+
+
+def check_columns(baselines: list[str]) -> list[str]:
+    """Refuse baselines of which the tables would have two columns of one name.
+
+    Raises:
+        ValueError: names the two.
+    """
+    for baseline in baselines:
+        for end in ENDS:
+            if baseline + end in baselines:
+                raise ValueError(
+                    f"the tables' column diff_{baseline}{end} would be of both {baseline} and"
+                    f" {baseline}{end}; rename one of the two methods"
+                )
+    return baselines
+
+
 class ComparisonConfig(Section):
     """The differences that the tables show: each method minus each baseline, paired by question.
 
@@ -46,7 +66,7 @@ class ComparisonConfig(Section):
     accuracy outside is flagged with its likely causes.
     """
 
-    baselines: Annotated[list[Name], AfterValidator(once)]
+    baselines: Annotated[list[Name], AfterValidator(once), AfterValidator(check_columns)]
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     published: OrNone[dict[Name, dict[Name, dict[Name, float]]]] = Field(default_factory=dict)
     expected: OrNone[dict[Name, dict[Name, Band]]] = Field(default_factory=dict)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from thinktuning.io.errors import StudyError, describe
+from thinktuning.study.config import check_columns
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.merging import merge
 from thinktuning.study.sharing import job_keys
@@ -84,6 +85,7 @@ def check_names(study: "Study", sweep: SweepConfig) -> None:
         raise StudyError(f"sweep.figure.methods has the baseline {figure.baseline!r}; remove it")
     if not (figure.baseline or gap or study.comparison.baselines):
         raise StudyError("sweep.figure.baseline is missing, and the study has no other baseline")
+    check_columns([*study.comparison.baselines, *filter(None, [figure.baseline])])
     x, axes = figure.x, sweep.numeric()
     quantities = [*(OF_BASE if gap else ()), *axes, BY_POINT]
     if x and x not in quantities and not x.startswith("measured."):
