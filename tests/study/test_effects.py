@@ -1,7 +1,7 @@
 """A method that would not be what it says is refused: overrides in vain, one label for two."""
 
 import pytest
-from edited_study import edited, refusal
+from edited_study import edited, message, refusal
 
 from thinktuning.study.reading import parse_study
 
@@ -31,6 +31,14 @@ def test_an_untrained_method_overrides_no_training(override, key):
         (
             {"algorithm": {"type": "sdpo"}, "teacher": {"batch_size": 4}},
             "teacher has no effect: algorithm sdpo with context: prompt asks no teacher",
+        ),
+        *(
+            (
+                {"algorithm": {"type": kind}, "training": {key: value}},
+                f"training.{key} has no effect: algorithm {kind} has a loss of its own",
+            )
+            for kind in ("sft", "rft", "dpo", "sdpo")
+            for key, value in {"epsilon": 0.1, "delta": None, "scale_rewards": "none"}.items()
         ),
         (
             {"algorithm": {"schedule": {"kind": "constant", "decay_fraction": 0.3}}},
@@ -111,3 +119,16 @@ def test_a_correction_that_is_off_has_no_settings(name):
     expected = f"methods.grpo.training.vllm: {key} = {value} has no effect with importance_sampling"
     assert refusal("methods.grpo.training", {"vllm": off}).startswith(expected)
     assert parse_study(edited("methods.grpo.training", {"vllm": {key: value}}), "test")
+
+
+@pytest.mark.parametrize("end", ["_p", "_ci_low", "_p_holm", "_seed_values"])
+def test_a_column_of_the_tables_is_of_one_baseline(end):
+    """`diff_grpo_p` would be the p-value of GRPO, and the difference from a method grpo_p."""
+    study = edited(f"methods.grpo{end}", {"algorithm": {"type": "grpo"}})
+    assert parse_study(study, "test")  # no baseline
+    expected = f"the tables' column diff_grpo{end} would be of both grpo and grpo{end}; rename one"
+    study["comparison"] = {"baselines": ["grpo", f"grpo{end}"]}
+    assert f"comparison.baselines: {expected}" in message(study)
+    study["comparison"] = {"baselines": ["grpo"]}
+    study["sweep"] = {"points": {"a": {}}, "figure": {"baseline": f"grpo{end}"}}
+    assert expected in message(study)

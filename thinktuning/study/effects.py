@@ -23,6 +23,8 @@ UNREAD_BY_SHAPING: Mapping[str, tuple[str, ...]] = {
     "off": ("constant", "bound", "advantage_range", "probability_floor"),
 }
 
+OF_SURROGATE = ("epsilon", "delta", "scale_rewards")  # of TRL's loss, and of advantages
+
 
 def check_effects(study: "Study") -> None:
     """Refuse overrides without effect, and two methods of one label.
@@ -59,10 +61,14 @@ def unread(job: "TrainJob", overrides: Mapping[str, Any]) -> Iterator[tuple[str,
         context = getattr(algorithm, "context", None)
         kind = f"{algorithm.type} with context: {context}" if context else algorithm.type
         yield "teacher", f"algorithm {kind} asks no teacher"
+    for key in () if algorithm.has_kl_term else OF_SURROGATE:
+        if key in overrides["training"]:
+            yield f"training.{key}", f"algorithm {algorithm.type} has a loss of its own"
     given = flattened({"algorithm": overrides["algorithm"]})
     schedule, aas = (getattr(algorithm, key, None) for key in ("schedule", "aas"))
     if schedule and schedule.kind == "constant" and "algorithm.schedule.decay_fraction" in given:
         yield "algorithm.schedule.decay_fraction", "schedule.kind is constant"
-    for key in UNREAD_BY_SHAPING[aas.variant] if aas else ():
+    variant = aas.variant if aas else ""
+    for key in UNREAD_BY_SHAPING.get(variant, ()):
         if f"algorithm.aas.{key}" in given:
-            yield f"algorithm.aas.{key}", f"aas.variant {aas.variant} does not read it"
+            yield f"algorithm.aas.{key}", f"aas.variant {variant} does not read it"
