@@ -2,6 +2,7 @@
 
 import copy
 import gc
+from functools import partial
 
 import pytest
 import torch
@@ -114,6 +115,23 @@ def test_distributions_are_compared_under_either_prompt(moved, monkeypatch):
     torch.testing.assert_close(chunked, found, rtol=1e-5, atol=1e-6)
     assert relative(torch.autograd.grad(chunked.sum(), weights), gradients) < 1e-5
     assert len(seen) == 6
+
+
+def test_chunks_have_the_gradients_of_their_texts_in_mixed_precision(lively, tmp_path, monkeypatch):
+    """Autocast keeps casts of weights: those of the base, LoRA's initial ones, are not trained."""
+    settings = {"bf16": True, "peft_config": lora(), "algorithm": Scoring(ScoringConfig())}
+    trainer = build(lively, ThinkTuningTrainer, tmp_path, **settings)
+    weights = [weight for weight in trainer.model.parameters() if weight.requires_grad]
+    for weight in weights:
+        weight.data += 0.02
+    texts, scorer = texts_of(grouped_batch(LENGTHS)), trainer.algorithm.scorer
+    monkeypatch.setattr(scoring, "LOGITS", 3 * texts.completion_ids.size(1) * 259)
+    compare = partial(scorer.compare, measure=partial(divergence, kind="forward"))
+    chunks = [texts.rows(slice(start, start + 3)) for start in (0, 3, 6)]
+    found, wanted = compare(texts, texts), torch.cat([compare(each, each) for each in chunks])
+    torch.testing.assert_close(found, wanted)
+    gradients = [torch.autograd.grad(each.sum(), weights) for each in (found, wanted)]
+    assert relative(*gradients) < 1e-3
 
 
 def num_models():

@@ -240,6 +240,7 @@ def trainable(model: Any) -> dict[str, torch.Tensor]:
 
 
 def put(weights: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
-    """Overwrite weights in place."""
+    """Overwrite weights in place, and drop autocast's copies of them, which would stay in use."""
     for name, weight in weights.items():
         weight.data.copy_(values[name])
+    torch.clear_autocast_cache()
