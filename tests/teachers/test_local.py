@@ -262,3 +262,13 @@ def test_the_self_teacher_keeps_the_students_initial_weights(model, tokenizer, k
     assert teacher.model is None and not teacher.initial
     with pytest.raises(RuntimeError, match="closed"):
         teacher.generate(CHATS)
+
+
+def test_a_self_teacher_that_gets_another_student_keeps_nothing_of_the_first(model, tokenizer):
+    """As in a loop over seeds: not even the exemplars' keys and values."""
+    expected = LocalTeacher(model, tokenizer, max_completion_length=BUDGET).generate(CHATS)
+    teacher = SelfTeacher(max_completion_length=BUDGET)
+    teacher.attach(with_adapter(model, trained=True), tokenizer)
+    assert teacher.generate(CHATS) != expected
+    teacher.attach(model, tokenizer)
+    assert teacher.generate(CHATS) == expected and not teacher.initial

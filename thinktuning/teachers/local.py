@@ -135,6 +135,7 @@ class SelfTeacher(LocalTeacher):
             tokenizer: its tokenizer.
             device: of the copy; a student that will be sharded has not been moved there yet.
         """
+        self.close()  # what it keeps of another student
         self.tokenizer = tokenizer
         if not is_peft_model(student):
             self.model = frozen_copy(student, device)
