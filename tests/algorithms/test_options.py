@@ -139,12 +139,14 @@ def test_vanilla_grpo_trains_on_rollouts_with_tools(with_tools, tmp_path, monkey
         trained.append(list(trainer.model.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(*trained, strict=True))
     for i, rollout in enumerate(trainer.rollouts):
-        assert rollout.student_text == rollout.text
-        assert rollout.text.startswith(CALL) == (i < callers)
+        assert rollout.student_text == (CALL if i < callers else "") + TEXTS[i % 4]
         assert rollout.text.endswith(TEXTS[i % 4])
         if i < callers:
+            assert rollout.text.startswith(CALL)
             assert "<tool_response>\n3\n</tool_response>" in rollout.text
-            assert rollout.student_length == rollout.completion_length > len(CALL)
+            assert rollout.completion_length > rollout.student_length > len(CALL)
+        else:
+            assert rollout.text == rollout.student_text
 
 
 # Settings of losses and rollout sources that are themselves refused.

@@ -140,6 +140,29 @@ def test_where_steps_straddle_batches_it_ends_where_both_do(likely_eos, tmp_path
     assert trainer.budget.spent["tokens"] == 2 * 24 * LENGTH
 
 
+def test_what_tools_write_is_scored_and_not_generated(likely_eos, tmp_path, monkeypatch):
+    """As `num_tokens` of TRL, whose `env_mask` of a `rollout_func` is the mask of tools too."""
+    monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
+
+    def rollouts(prompts, trainer):
+        tokenizer = trainer.processing_class
+        texts = [f"{'ab'[n % 2]}=4b<|im_end|>" for n in range(len(prompts))]
+        return {
+            "prompt_ids": tokenizer.apply_chat_template(
+                prompts, add_generation_prompt=True, return_dict=False
+            ),
+            "completion_ids": [tokenizer.encode(t, add_special_tokens=False) for t in texts],
+            "env_mask": [[1, 0, 0, 1, 1]] * len(prompts),
+            "logprobs": None,
+        }
+
+    trainer, batches = trained(likely_eos, tmp_path, rollout_func=rollouts)
+    found = [r for rollouts in batches for r in rollouts]
+    assert {(r.student_text, r.text) for r in found[:2]} == {("ab", "a=4b"), ("bb", "b=4b")}
+    assert trainer.budget.spent["tokens"] == 3 * 16 * 3
+    assert trainer.budget.spent["scored_tokens"] == 2 * sum(row_tokens(r, 5) for r in found)
+
+
 class MoreConfig(AlgorithmConfig):
     type: str = "more"
 

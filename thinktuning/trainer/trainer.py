@@ -143,8 +143,12 @@ class ThinkTuningTrainer(ResamplingTrainer):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if not self.algorithm.augments and (self.tools or not self.batch.student_ids):
             # several turns, or `rollout_func`: take the completions that TRL trains on
-            pairs = zip(output["completion_ids"], output["completion_mask"], strict=True)
-            self.batch.sampled([ids[mask.bool()].tolist() for ids, mask in pairs], None)
+            ids, mask = output["completion_ids"], output["completion_mask"]
+            own = mask * output.get("tool_mask", mask)  # without what tools wrote
+            self.batch.student_ids, self.batch.completion_ids = (
+                [row[used.bool()].tolist() for row, used in zip(ids, kept, strict=True)]
+                for kept in (own, mask)
+            )
         require(len(self.batch.student_ids) == len(inputs), "did not call _generate_single_turn")
         require(len(self.batch.rewards) == len(inputs), "did not call _calculate_rewards")
         self.batch.metrics["scored_tokens"] = scored_tokens(self, output["prompt_mask"], self.batch)
