@@ -1,6 +1,6 @@
 """ThinkTuningTrainer: `trl.GRPOTrainer` with the hooks of an algorithm.
 
-Eight short methods are overridden and none is copied:
+Short methods are overridden and none is copied:
 
 - `_generate_single_turn`: the algorithm's `augment` changes what was sampled. TRL then decodes,
   rewards and measures the changed completions.
