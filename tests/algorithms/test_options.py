@@ -5,10 +5,18 @@ import dataclasses
 import pytest
 import torch
 from trainers import ALWAYS, TAUGHT, TEXTS, ScriptedTeacher, build
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MixtralConfig,
+    MixtralForCausalLM,
+    TrainingArguments,
+)
 from trl import GRPOConfig, GRPOTrainer
 
 from thinktuning.algorithms.options import HONORED, LIMITED, check_options
+from thinktuning.algorithms.sft import SFTAlgorithmConfig
+from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 
@@ -176,6 +184,30 @@ def test_every_trl_option_has_been_reviewed():
 def test_an_option_that_has_not_been_reviewed_is_refused(option):
     with pytest.raises(ValueError, match=f"cannot honor {option}=7: .* has not been reviewed"):
         check_options("thinktuning", {option: 7}, {})
+
+
+@pytest.mark.parametrize("given", [None, 0.5, 0.0])
+def test_a_loss_of_its_own_refuses_a_router_loss(tiny_model_dir, tmp_path, given):
+    """Which a mixture of experts has from its config (0.02), unless TRL's option says otherwise."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model_dir)
+    sizes = dict(hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_local_experts=2)
+    heads = dict(num_attention_heads=2, num_key_value_heads=2, vocab_size=len(tokenizer))
+    config = MixtralConfig(router_aux_loss_coef=0.02, eos_token_id=258, **sizes, **heads)
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "experts")
+    tokenizer.save_pretrained(tmp_path / "experts")
+
+    def built(kind):
+        settings = {"algorithm": kind(schedule=ALWAYS), "teacher": ScriptedTeacher()}
+        settings["router_aux_loss_coef"] = given
+        return build(tmp_path / "experts", ThinkTuningTrainer, tmp_path / "run", **settings)
+
+    assert built(ThinkTuningAlgorithmConfig).aux_loss_enabled == (given != 0)
+    if given == 0:
+        built(SFTAlgorithmConfig)
+        return
+    expected = rf"'sft' cannot honor router_aux_loss_coef={given or 0.02}, .*; set it to 0"
+    with pytest.raises(ValueError, match=expected):
+        built(SFTAlgorithmConfig)
 
 
 def test_an_option_with_an_allowed_value_is_honored():

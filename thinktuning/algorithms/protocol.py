@@ -105,6 +105,11 @@ class Algorithm(Generic[C]):
         """
         if self.augments or self.changes_loss:
             check_options(self.config.type, options, self.refused)
+        if self.replaces_loss and (router := options.get("router_aux_loss_coef")):
+            raise ValueError(
+                f"algorithm {self.config.type!r} cannot honor router_aux_loss_coef={router}, of the"
+                " options or of the model's config: its own loss has no router loss; set it to 0"
+            )
 
     def augment(self, batch: RolloutBatch) -> None:
         """Change `batch` after sampling; its completions are then rewarded and trained on."""

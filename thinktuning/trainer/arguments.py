@@ -98,7 +98,7 @@ def changed_options(trainer: GRPOTrainer) -> dict[str, Any]:
     """Return the TRL arguments and rollout sources that are not at their defaults.
 
     Arguments inherited from transformers are left out, except `use_liger_kernel`, which replaces
-    the loss.
+    the loss. `router_aux_loss_coef` is the one in use, which may be the model's.
     """
     inherited = {option.name for option in fields(TrainingArguments)} - {"use_liger_kernel"}
     values = {
@@ -106,6 +106,8 @@ def changed_options(trainer: GRPOTrainer) -> dict[str, Any]:
         for option in fields(GRPOConfig)
         if option.name not in inherited and option.default is not MISSING
     }
+    router = trainer.router_aux_loss_coef if trainer.aux_loss_enabled else None
+    values["router_aux_loss_coef"] = (router, None)
     values["tools"] = (getattr(trainer, "tools", None) or None, None)
     values["rollout_func"] = (getattr(trainer, "rollout_func", None), None)
     values["environment_factory"] = (getattr(trainer, "environment_factories", None), None)
