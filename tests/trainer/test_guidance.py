@@ -161,6 +161,8 @@ def test_the_teacher_is_closed_when_the_rate_falls_to_the_cutoff(tiny_model_dir,
     # 6 optimizer steps are 3 rollout batches: 0.5, 0.5 * 2/3, 0.5 * 1/3 <= 0.2
     assert rates == pytest.approx([0.5, 1 / 3, 0.0])
     assert teacher.closed and trainer.algorithm.teacher is None
+    with pytest.raises(RuntimeError, match="to train again, build another trainer"):
+        trainer.train()
 
 
 def test_a_custom_teacher_only_needs_generate(likely_eos, tmp_path):

@@ -159,8 +159,17 @@ class Taught(Algorithm[T], Generic[T]):
         batch.completion_ids[i] = spliced
 
     def ask(self, batch: RolloutBatch, chosen: list[int]) -> list[str | None]:
-        """Return the teacher's reply to each chosen rollout."""
-        assert self.teacher and self.prompt
+        """Return the teacher's reply to each chosen rollout.
+
+        Raises:
+            RuntimeError: an earlier training with the same trainer has closed the teacher.
+        """
+        if self.teacher is None:
+            raise RuntimeError(
+                "the teacher was closed when the guidance rate fell to 0; to train again, build"
+                " another trainer"
+            )
+        assert self.prompt
         texts = batch.decode([batch.student_ids[i] for i in chosen])
         questions = [question_of(batch.rows[i]) for i in chosen]
         before = self.teacher.num_generated_tokens
