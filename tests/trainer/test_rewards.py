@@ -6,6 +6,7 @@ import pytest
 import torch
 from trainers import ALWAYS, FEEDBACK, EveryOther, ScriptedTeacher, build, vowel_share
 from trl import GRPOTrainer
+from trl.chat_template_utils import qwen3_template
 
 from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
 from thinktuning.trainer.trainer import ThinkTuningTrainer
@@ -149,3 +150,36 @@ def test_rewards_are_summed_as_in_trl(likely_eos, tmp_path):
         for i in range(16)
     ]
     assert [rollout.reward for rollout in trainer.rollouts] == expected
+
+
+def test_thoughts_are_not_rewarded_if_the_tokenizer_tells_them_apart(
+    likely_eos, tmp_path, monkeypatch
+):
+    """TRL parses completions then, and so must scoring outside TRL's own: the two are compared."""
+
+    def generate(self, prompt_ids, *_, **__):
+        text = "<think>\nhm\n</think>\n\n4<|im_end|>"
+        return [
+            self.processing_class.encode(text, add_special_tokens=False) for _ in prompt_ids
+        ], None
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", generate)
+    seen = []
+
+    def reward(completions, **_):
+        seen.extend(completion[-1]["content"] for completion in completions)
+        return [0.0 for _ in completions]
+
+    trainer = build(
+        likely_eos,
+        ThinkTuningTrainer,
+        tmp_path,
+        teacher=ScriptedTeacher(),
+        algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
+        reward_funcs=reward,
+        max_completion_length=60,
+        max_steps=2,
+    )
+    trainer._tokenizer.response_template = qwen3_template
+    trainer.train()
+    assert Counter(seen) == {"4": 16, f"4{FEEDBACK}": 8}

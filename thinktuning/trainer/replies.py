@@ -1,13 +1,14 @@
-"""Replies of the current student to other chats than the rows', sampled by TRL.
+"""Replies of the current student: to other chats than the rows', and as messages.
 
-This is what `RolloutBatch.sample` does. TRL's `_generate_single_turn` does the sampling, so engine,
-weights and sampling options are those of the rollouts, with vLLM too.
+`replies` is what `RolloutBatch.sample` does. TRL's `_generate_single_turn` does the sampling, so
+engine, weights and sampling options are those of the rollouts, with vLLM too.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from accelerate.utils import gather_object
+from trl.chat_template_utils import parse_response
 
 from thinktuning.models.chat import Chat, continuation
 
@@ -45,3 +46,17 @@ def replies(
         None if start is None else [*start, *ids][: trainer.max_completion_length]
         for start, ids in zip(begun, sampled, strict=True)
     ]
+
+
+def messages(
+    tokenizer: Any, prompt_ids: Sequence[list[int]], completion_ids: Sequence[list[int]]
+) -> list[list[dict[str, Any]]]:
+    """Return completions as TRL passes them to rewards: parsed, if the tokenizer says how.
+
+    Thoughts, for example, are then not part of a message's content.
+    """
+    if any(getattr(tokenizer, f"response_{how}", None) for how in ("template", "schema")):
+        pairs = zip(prompt_ids, completion_ids, strict=True)
+        return [[parse_response(tokenizer, ids, prefix=prompt)] for prompt, ids in pairs]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in completion_ids]
+    return [[{"role": "assistant", "content": text}] for text in texts]

@@ -47,6 +47,7 @@ from thinktuning.teachers.prompts import load
 from thinktuning.teachers.protocol import Teacher
 from thinktuning.trainer.arguments import algorithm_config, changed_options
 from thinktuning.trainer.budget import TokenBudget, scored_tokens
+from thinktuning.trainer.replies import messages
 from thinktuning.trainer.resampling import ResamplingTrainer
 from thinktuning.trainer.sampling import differences, refuse_other_weights
 from thinktuning.trainer.scoring import TextScorer
@@ -160,6 +161,7 @@ class ThinkTuningTrainer(ResamplingTrainer):
         with self._timed("time_generation"), self._open_rows_only():
             completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
         if len(completion_ids) == len(self.batch.rows):  # not a later turn, with tools
+            self._prompt_ids = args[0]
             self.batch.sampled(completion_ids, logprobs)
             if self.model.training:
                 self._resample_equal(*args, **kwargs)
@@ -170,11 +172,11 @@ class ThinkTuningTrainer(ResamplingTrainer):
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
-        texts = self._decode(completion_ids)
         rows = self.batch.rows
         prompts = [row["prompt"] for row in rows]
-        chats = not isinstance(prompts[0], str)
-        completions = [[{"role": "assistant", "content": t}] for t in texts] if chats else texts
+        completions: list[Any] = self._decode(completion_ids)
+        if not isinstance(prompts[0], str):
+            completions = messages(self._tokenizer, self._prompt_ids, completion_ids)
         extra = {name: list(values) for name, values in self._pending_extra_logs.items()}
         self._calculate_rewards(rows, prompts, completions, completion_ids)
         self._pending_extra_logs.clear()  # TRL wants one value per row, and will add its own
