@@ -88,16 +88,22 @@ class FamilyConfig(Section):
     bands: Annotated[list[str], Field(min_length=1)] | None = None
 
 
+# Of documents that the first version did not have: left out of jobs without any.
+NewerShare = Annotated[Fraction, Field(exclude_if=lambda share: share == 0)]
+
+
 class AnyDocumentsConfig(DocumentsConfig):
     """The documents' keys with defaults, which are left out of a job where they have these.
 
     `families` are task families, in place of sums of `min_terms` to `max_terms`.
     `derivation_error_share` is of the derivations in check and tutor documents: one step's result
-    is wrong, and the rest follows from it.
+    is wrong, and the rest follows from it. `unasked_share` is of the student's documents: their
+    answers check themselves like those that are asked to.
     """
 
     families: Annotated[dict[FamilyName, FamilyConfig] | None, Field(exclude_if=absent)] = None
-    derivation_error_share: Annotated[Fraction, Field(exclude_if=lambda share: share == 0)] = 0.0
+    derivation_error_share: NewerShare = 0.0
+    unasked_share: NewerShare = 0.0
 
     @model_validator(mode="after")
     def _families(self) -> Self:

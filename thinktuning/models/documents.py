@@ -112,15 +112,17 @@ def document(
     found = derivation(problem, spec.derivation_error_share, rng)
     agrees = given == found.value
     reason = rng.choice(OPENINGS[agrees]) + found.text
+    checked = f"{said}\n\n{reason}\n\n{answer(found.value)}"
     if kind < spec.student_share:
+        if spec.unasked_share and rng.random() < spec.unasked_share:
+            return Document(student(problem.question), checked)
         hasty = rng.random() < spec.guess_share
         reply = guess(slip) if hasty else answer(problem.value)
         if rng.random() < spec.remark_share:
             reply += rng.choice(REMARKS)
         return Document(student(problem.question), reply)
     if kind < spec.student_share + spec.check_share:
-        reply = f"{said}\n\n{reason}\n\n{answer(found.value)}"
-        return Document(told_to_check(student(problem.question)), reply)
+        return Document(told_to_check(student(problem.question)), checked)
     opinion = "correct" if agrees else "incorrect"
     reply = (
         f"<opinion>{opinion}</opinion><reason>{reason}</reason>"
