@@ -29,8 +29,11 @@ JOB = CompareJob(
 
 
 def row(i: int, k: int) -> dict[str, object]:
-    """Return an answer whose first box is wrong in sample 0, and whose last one is right."""
-    first = str(i - 1 if k == 0 else i)
+    """Return an answer whose first box is wrong in sample 0, and whose last one is right.
+
+    In sample 1 both are, written differently.
+    """
+    first = str(i - 1) if k == 0 else f"{i}.0"
     text = f"It is \\boxed{{{first}}}\n\nWait: {i}.\n\nIt is \\boxed{{{i}}}"
     return {"id": f"q{i}", "sample": k, "text": text, "answer": str(i), "gold": str(i)} | {
         "first_answer": first,

@@ -18,7 +18,6 @@ from thinktuning.analysis.figures import STYLE, legend, to_svg, unique
 from thinktuning.analysis.intervals import Estimate, share
 from thinktuning.analysis.looks import looks
 from thinktuning.analysis.tables import csv_text, table
-from thinktuning.evaluation.interventions import Sample
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.jobs import CompareJob
 
@@ -57,7 +56,7 @@ def write(
 
     Args:
         made: the answers under the interventions, of each seed.
-        recorded: the usable answers as they are, of each seed.
+        recorded: the usable answers as they are, of each seed; one that keeps its first follows it.
         job: the study's comparison.
         output: the directory.
     """
@@ -80,7 +79,7 @@ def summarize(
 ) -> list[ComparisonRow]:
     """Return a row for the answers as they are and for each intervention that has answers."""
     by_kind: dict[str, list[list[Mapping[str, Any]]]] = {
-        "as_is": [[as_it_is(sample) for sample in samples] for samples in recorded]
+        "as_is": [list(samples) for samples in recorded]
     }
     for kind in LABELS:
         found = [[row for row in rows if row["intervention"] == kind] for rows in made]
@@ -100,16 +99,6 @@ def summarize(
         if "n" in row:
             rows.append(row)
     return rows
-
-
-def as_it_is(sample: Sample) -> dict[str, Any]:
-    """Return a recorded answer as a row: one that keeps its first answer follows it."""
-    return {
-        "id": sample["id"],
-        "correct": sample["correct"],
-        "follows": sample["answer"] == sample["first_answer"],
-        "reflects": sample["reflects"],
-    }
 
 
 def estimate(per_seed: PerSeed, measure: str, confidence: float) -> Estimate | None:

@@ -132,14 +132,29 @@ def recorded(
     job: CompareJob, results: Path, methods: Sequence[str], tasks: Sequence[str]
 ) -> dict[tuple[str, str], list[list[Sample]]]:
     """Return the usable answers as they are, of each method and task, for each seed."""
-    return {
-        (method, task): [
-            usable(list(read_jsonl(directory / "samples.jsonl")))
-            for directory in evaluations(job, results, method, task)
-        ]
-        for method in methods
-        for task in tasks
-    }
+    data = job.place(results, "data") / "eval"
+    with Grader() as grader:
+        return {
+            (method, task): [
+                as_they_are(directory, data / f"{task}.jsonl", grader)
+                for directory in evaluations(job, results, method, task)
+            ]
+            for method in methods
+            for task in tasks
+        }
+
+
+def as_they_are(directory: Path, questions: Path, grader: Grader) -> list[Sample]:
+    """Return the usable answers of an evaluation; one that keeps its first answer `follows` it."""
+    kind = read_config(directory / "config.json", EvaluateJob).answer_kind
+    options = {row["id"]: row.get("options") for row in read_questions(questions, kind)}
+    samples = usable(list(read_jsonl(directory / "samples.jsonl")))
+    last, first = ([sample[key] for sample in samples] for key in ("answer", "first_answer"))
+    verdicts = grader.grade(last, first, kind, [options[sample["id"]] for sample in samples])
+    return [
+        {**sample, "follows": verdict == "correct"}
+        for sample, verdict in zip(samples, verdicts, strict=True)
+    ]
 
 
 def make(
