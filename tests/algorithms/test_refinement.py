@@ -9,6 +9,7 @@ from thinktuning.algorithms.refinement import load, locate
 from thinktuning.commands.tools import check_prompts
 from thinktuning.io.errors import StudyError
 from thinktuning.study.reading import parse_study
+from thinktuning.teachers import prompts as teachers_prompts
 
 CHAT = [{"role": "user", "content": "4 - 1 ="}]
 FEEDBACK = Feedback("incorrect", "Wait, let me check: 4 - 1 = 3.", "The answer is \\boxed{3}")
@@ -59,10 +60,12 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
         load("papers")
 
 
-def test_the_prompt_is_one_of_the_files_that_the_section_names():
-    assert CritiqueGRPOAlgorithmConfig(refinement="organism").files() == {
-        "organism": locate("organism")
-    }
+def test_the_prompt_is_one_of_the_files_of_a_job_beside_the_teachers_of_that_name():
+    methods = {"critique_grpo": {"algorithm": {"type": "critique_grpo", "refinement": "organism"}}}
+    study = parse_study(DEFAULT | {"methods": DEFAULT["methods"] | methods}, "test")
+    files = study.train_job("critique_grpo", 0).files()
+    assert files["refinement organism"] == locate("organism")
+    assert files["organism"] == teachers_prompts.locate("organism") != locate("organism")
 
 
 def test_validate_finds_a_prompt_that_is_missing(tmp_path):

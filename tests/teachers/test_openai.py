@@ -56,6 +56,15 @@ def test_replies_keep_the_order_and_requests_run_in_parallel():
         assert 1 < server.most_busy <= 4
 
 
+def test_a_server_that_counts_no_tokens_is_refused():
+    """Only for the teacher: budgets and costs have its tokens, and not a judge's."""
+    uncounted = {key: value for key, value in reply("yes").items() if key != "usage"}
+    with Server(lambda *_: (200, uncounted)) as server:
+        with pytest.raises(StudyError, match=r"^teacher\.openai: .* returns no `usage`, so that"):
+            teacher_of(server.url).generate(CHATS)
+        assert teacher_of(server.url, section="judge").generate(CHATS[:1]) == ["yes"]
+
+
 def test_a_truncated_reply_is_none():
     with Server(lambda *_: (200, reply("<opinion>corr", 7, "length"))) as server:
         teacher = teacher_of(server.url)

@@ -48,8 +48,9 @@ class CritiqueGRPOAlgorithmConfig(OffPolicyConfig):
     num_refinements: PositiveInt | None = 1
 
     def files(self) -> dict[str, Path]:
-        """Return the refinement's prompt file."""
-        return super().files() | {self.refinement: refinement.locate(self.refinement)}
+        """Return the refinement's prompt file; the teacher's prompt may have the same name."""
+        own = {f"refinement {self.refinement}": refinement.locate(self.refinement)}
+        return super().files() | own
 
     def asks_what_is_right(self) -> list[str]:
         """Return `num_refinements` as well, if right ones are kept first."""

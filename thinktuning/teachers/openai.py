@@ -124,6 +124,11 @@ class OpenAITeacher:
                 f" {self.model!r}: {error}. Check base_url, model and OPENAI_API_KEY, and that the"
                 f" server is up; then run again{resumes if self.section == 'teacher' else ''}"
             ) from error
+        if completion.usage is None and self.section == "teacher":
+            raise StudyError(
+                f"teacher.openai: {self.client.base_url} returns no `usage`, so that the teacher's"
+                " tokens cannot be counted, for budgets and costs; take a server that returns it"
+            )
         tokens = completion.usage.completion_tokens if completion.usage else 0
         choice = completion.choices[0]
         return choice.message.content if choice.finish_reason == "stop" else None, tokens
