@@ -1,7 +1,7 @@
 """A method that would not be what it says is refused: overrides in vain, one label for two."""
 
 import pytest
-from edited_study import edited, message, refusal
+from edited_study import DEFAULT, edited, message, refusal
 
 from thinktuning.study.reading import parse_study
 
@@ -132,3 +132,21 @@ def test_a_column_of_the_tables_is_of_one_baseline(end):
     study["comparison"] = {"baselines": ["grpo"]}
     study["sweep"] = {"points": {"a": {}}, "figure": {"baseline": f"grpo{end}"}}
     assert expected in message(study)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "label"),
+    [
+        ("thinktuning", {"algorithm": {"type": "rft"}}, "(algorithm: rft)"),
+        ("mine", {"label": "ThinkTuning ", "algorithm": {"type": "grpo"}}, " (algorithm: grpo)"),
+        ("mine", {"label": "Critique-GRPO"}, "Critique-GRPO (algorithm: thinktuning)"),
+        ("critique_grpo", {"algorithm": {"type": "critique_grpo"}}, "critique_grpo"),
+        ("grpo", {"label": "GRPO, longer"}, "GRPO, longer"),
+        ("zero_shot", {"label": "GRPO of before"}, "GRPO of before"),
+    ],
+)
+def test_a_method_of_another_algorithms_name_says_which_it_is(name, override, label):
+    override = DEFAULT["methods"].get(name, {}) | override
+    shown = parse_study(edited(f"methods.{name}", override), "test").compare_job().methods
+    assert shown[name].endswith(label)
+    assert [each for each in shown if "algorithm:" in shown[each]] in ([], [name])

@@ -5,15 +5,20 @@ show it. Only what the method itself sets is judged: a key that it has from the 
 for other methods.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.io.section import flattened
 
 if TYPE_CHECKING:
     from thinktuning.study.jobs import TrainJob
     from thinktuning.study.study import Study
 
+ALGORITHMS = {
+    each.model_fields["type"].default for each in get_args(get_args(AnyAlgorithmConfig)[0])
+}
 OF_TRAINING = ("training", "algorithm", "teacher")  # what an untrained method does not use
 # variant of `aas` -> its keys that it does not read (`algorithms.shaping`)
 UNREAD_BY_SHAPING: Mapping[str, tuple[str, ...]] = {
@@ -42,11 +47,29 @@ def check_effects(study: "Study") -> None:
             )
         overrides = {section: getattr(method, section) for section in OF_TRAINING}
         if method.train:
-            found = unread(study.train_job(name, study.seeds[0]), overrides)
+            job = study.train_job(name, study.seeds[0])
+            found = unread(job, overrides)
         else:
             found = ((key, "train is false") for key, given in overrides.items() if given)
         for key, reason in found:
             raise ValueError(f"methods.{name}.{key} has no effect: {reason}; remove it")
+
+
+def labels(study: "Study") -> dict[str, str]:
+    """Return what tables and figures call each method.
+
+    A method with the name or label of another algorithm than its own has its own beside it. So it
+    is where a study has an `algorithm` of another type and keeps the method `thinktuning`.
+    """
+    found = {}
+    for name, method in study.methods.items():
+        label = found[name] = method.label or name
+        if method.train:
+            algorithm = study.train_job(name, study.seeds[0]).algorithm.type
+            called = {re.sub(r"\W+", "_", each.strip().lower()) for each in (name, label)}
+            if called & ALGORITHMS - {algorithm}:
+                found[name] = f"{label} (algorithm: {algorithm})"
+    return found
 
 
 def unread(job: "TrainJob", overrides: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

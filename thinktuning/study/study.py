@@ -28,7 +28,7 @@ from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
-from thinktuning.study.effects import check_effects
+from thinktuning.study.effects import check_effects, labels
 from thinktuning.study.extra import refusal
 from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
@@ -241,7 +241,7 @@ class Study(Section):
         betas = {m: self.train_job(m, self.seeds[0]).training.beta for m in self.trained()}
         return CompareJob(
             study=f"{self.name}/{point}" if point else self.name,
-            methods={name: method.label or name for name, method in self.methods.items()},
+            methods=labels(self),
             seeds={name: self.seeds if m.train else [] for name, m in self.methods.items()},
             evaluated_seeds={name: self.evaluated_seeds(name) for name in self.methods},
             tasks=list(self.tasks),
