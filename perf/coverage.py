@@ -12,13 +12,14 @@ pooled answers), which earlier versions and most evaluation code report.
 import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 import numpy as np
 from scipy import stats
 
 from thinktuning.analysis.intervals import difference, minimum_detectable_effect, share
 from thinktuning.analysis.seeds import threshold
-from thinktuning.analysis.variance import mean_of_tasks
+from thinktuning.analysis.variance import mean_of_tasks, t_quantile
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def seeds_share(num_seeds, n, k, shift, deviation, tasks=1):
 
 def tasks_share(sizes):
     """The mean of tasks of different size and difficulty, one seed."""
-    chances = [(8, 2), (0.1, 2), (1, 1)]
+    chances = [(8, 2), (0.1, 2), (1, 1)][: len(sizes)]
 
     def draw(rng):
         return [
@@ -134,6 +135,7 @@ SHARES = [
     *(beta_share(0.02, 0.5, n, k) for n, k in [(30, 32), (100, 4)]),
     *(beta_share(1, 1, n, k) for n, k in [(10, 4), (30, 32), (300, 4)]),
     *(tasks_share(sizes) for sizes in [[(300, 4), (30, 32), (198, 10)], [(30, 1)] * 3]),
+    *(tasks_share(sizes) for sizes in [[(1319, 4), (30, 32)], [(1319, 4), (10, 32)]]),
     *(seeds_share(3, n, k, 0, s) for n, k, s in [(300, 4, 0.0), (300, 4, 0.3), (30, 32, 0.3)]),
     *(seeds_share(3, n, k, 3, s) for n, k, s in [(300, 4, 0.3), (300, 4, 0.8), (30, 4, 0.3)]),
     *(seeds_share(5, 300, 4, shift, s) for shift, s in [(0, 0.3), (3, 0.8)]),
@@ -154,7 +156,7 @@ DIFFERENCES = [
 def plain_t(tasks):
     """The t interval over questions, of answers pooled over seeds."""
     mean = mean_of_tasks([task.mean(axis=0)[None] for task in tasks])
-    half_width = mean.half_width(0.95)
+    half_width = t_quantile(0.95, mean.num_questions - 1) * mean.se
     return mean.value - half_width, mean.value + half_width
 
 
@@ -208,7 +210,8 @@ def lines(num_studies) -> Iterator[str]:
         yield f"| {name} | coverage, % | width, points | t interval over questions, % |"
         yield "|---|---|---|---|"
         for case in cases:
-            ours, plain, width = coverage(case, num_studies, rng)
+            of_case = np.random.default_rng(crc32(case.name.encode()))  # none depends on others
+            ours, plain, width = coverage(case, num_studies, of_case)
             yield f"| {case.name} | {100 * ours:.1f} | {100 * width:.1f} | {100 * plain:.1f} |"
         yield ""
     yield "| detectable at 80% power | found, % | with (t + z) se, % |\n|---|---|---|"

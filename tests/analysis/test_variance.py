@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from thinktuning.analysis.variance import mean_of_tasks, with_pseudo_questions
+from thinktuning.analysis.variance import combined_df, mean_of_tasks, with_pseudo_questions
 
 
 def test_one_seed_has_the_t_interval_over_questions():
@@ -54,3 +54,22 @@ def test_pseudo_questions_add_to_the_variance_and_to_no_degrees_of_freedom():
 def test_scores_without_a_variance_are_refused(scores):
     with pytest.raises(ValueError, match="expected finite scores"):
         mean_of_tasks([np.array(scores)])
+
+
+def test_a_mean_of_tasks_has_satterthwaites_degrees_of_freedom():
+    """By hand: variances 1 and 4 of means, with 2 and 4 degrees of freedom."""
+    assert combined_df(np.array([1.0, 4.0]), np.array([2, 4])) == 25 / (1 / 2 + 16 / 4)
+    assert combined_df(np.zeros(2), np.array([2, 4])) == 6
+    small, large = np.array([[0.0, 1, 0, 1, 1]]), np.full((1, 2000), 0.5)
+    assert mean_of_tasks([small]).question_df == 4
+    large[0, :2] = 0.4, 0.6
+    assert mean_of_tasks([small, large]).question_df == pytest.approx(4, abs=0.01)
+    alike = mean_of_tasks([np.tile(small, 20), np.tile(small, 20)])
+    assert alike.question_df == pytest.approx(198) and alike.num_questions == 200
+
+
+def test_pseudo_questions_add_no_degrees_of_freedom():
+    tasks = [np.array([[0.0, 1, 0, 1, 1]]), np.array([[0.0, 1, 1]])]
+    wider = with_pseudo_questions(tasks, [(0.0, 1.0)] * 2, 1.0)
+    assert wider.num_questions == 8 and 2 < wider.question_df < 6
+    assert with_pseudo_questions(tasks[:1], [(0.0, 1.0)], 1.0).question_df == 4

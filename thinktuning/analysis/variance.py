@@ -4,12 +4,13 @@ Shapes: S training seeds, N questions of one task or of several.
 
 Sources: Miller 2024, "Adding error bars to evals" (arXiv 2411.00640): standard error over
 questions. Searle, Casella & McCulloch 1992, "Variance Components", chapter 4: seeds crossed with
-questions. Banerjee 1960 (Sankhya 22:357): an interval from two variances.
+questions. Banerjee 1960 (Sankhya 22:357): an interval from two variances. Satterthwaite 1946
+(Biometrics Bulletin 2:110): degrees of freedom of a sum of variances.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,18 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean and the two parts of its variance; with one seed, `seed_variance` is 0."""
+    """A mean and the two parts of its variance; with one seed, `seed_variance` is 0.
+
+    `question_df` are the degrees of freedom of the variance over questions: of several tasks fewer
+    than the questions have, if a small task brings much of it.
+    """
 
     value: float
     seed_variance: float
     question_variance: float
     num_seeds: int
     num_questions: int
+    question_df: float
 
     @property
     def se(self) -> float:
@@ -40,7 +46,7 @@ class Mean:
 
         Banerjee's rule: each variance is scaled by the t quantile of its own degrees of freedom.
         """
-        question_t = t_quantile(confidence, self.num_questions - 1)
+        question_t = t_quantile(confidence, self.question_df)
         width = question_t * math.sqrt(self.question_variance)
         if self.seed_variance == 0:
             return width
@@ -55,7 +61,7 @@ class Mean:
         if self.value == 0:
             return 1.0
         if self.seed_variance == 0:
-            return float(2 * special.stdtr(self.num_questions - 1, -abs(self.value) / self.se))
+            return float(2 * special.stdtr(self.question_df, -abs(self.value) / self.se))
         most = 1 - 1e-12
         if self.half_width(most) < abs(self.value):
             return 0.0
@@ -68,9 +74,9 @@ class Mean:
     def degrees_of_freedom(self, confidence: float) -> float:
         """Return those of the t distribution whose quantile gives the same half-width."""
         if self.seed_variance == 0:
-            return self.num_questions - 1
+            return self.question_df
         quantile = self.half_width(confidence) / self.se
-        low, high = sorted((self.num_seeds - 1, self.num_questions - 1))
+        low, high = sorted((self.num_seeds - 1, self.question_df))
 
         def gap(log_df: float) -> float:
             return t_quantile(confidence, math.exp(log_df)) - quantile
@@ -85,8 +91,10 @@ def t_quantile(confidence: float, df: float) -> float:
     return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
-def mean_of_tasks(tasks: Sequence[Scores]) -> Mean:
+def mean_of_tasks(tasks: Sequence[Scores], num_pseudo: int = 0) -> Mean:
     """Return the mean of the tasks' means, from each task's (S, N) scores.
+
+    The last `num_pseudo` questions of each task add to variances and not to degrees of freedom.
 
         score_sq = mean + seed_s + question_q + error_sq
         var(mean) = var_seed / S + (S var_question + var_error) / (S N)
@@ -107,13 +115,30 @@ def mean_of_tasks(tasks: Sequence[Scores]) -> Mean:
         error_S_N = scores - mean - seed_S_1 - question_1_N
         ms_error = (error_S_N**2).sum() / ((S - 1) * (N - 1))
         ms_seed = N * (seed_S_1**2).sum() / (S - 1)
+    sizes = np.array([task.shape[1] for task in tasks])
+    firsts = np.cumsum(sizes) - sizes
     return Mean(
         value=float(mean),
         seed_variance=float(max(ms_seed - ms_error, 0)) / (S * N),
         question_variance=float(max(ms_question, ms_error)) / (S * N),
         num_seeds=S,
-        num_questions=N,
+        num_questions=N - num_pseudo * len(tasks),
+        question_df=combined_df(
+            np.add.reduceat(question_1_N[0] ** 2, firsts), sizes - num_pseudo - 1
+        ),
     )
+
+
+def combined_df(variances: Scores, dfs: NDArray[np.int64]) -> float:
+    """Return the degrees of freedom of a sum of variances, by Satterthwaite's rule.
+
+    Args:
+        variances: of each task, up to a common factor.
+        dfs: of each task, its questions minus 1.
+    """
+    if not variances.any():
+        return float(dfs.sum())
+    return float(variances.sum() ** 2 / (variances**2 / dfs).sum())
 
 
 def pooled(scores: Sequence[Scores]) -> Scores:
@@ -147,5 +172,4 @@ def with_pseudo_questions(
         pseudo = mean + math.sqrt(weight) * (np.array(of_task) - mean)
         wide = np.tile(pseudo, (len(scores_S_N), 1))
         wider.append(np.concatenate([scores_S_N, wide], axis=1))
-    num_questions = sum(task.shape[1] for task in tasks)
-    return replace(mean_of_tasks(wider), num_questions=num_questions)
+    return mean_of_tasks(wider, num_pseudo=2)
