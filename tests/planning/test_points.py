@@ -83,7 +83,8 @@ def test_the_doctor_looks_for_the_models_of_all_points(tmp_path):
     (tmp_path / "here").mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (tmp_path / "here" / name).write_text("{}")
-    points = {"a": {"model": here}, "b": {"model": away}, "c": {"model": here}}
+    points = {"a": {"model": here}, "b": {"model": away}}
+    points["c"] = {"model": here, "training.temperature": 0.9}
     study = parse_study(VALUES | {"sweep": {"points": points}}, "test")
     found = [one for one in requirements.examine(study) if one.check == "base"]
     assert [one.status for one in found] == ["ok", "problem"]  # each path once
