@@ -1,7 +1,7 @@
 """User errors, and readable messages for pydantic's validation errors."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -95,8 +95,13 @@ def _hint(key: str, sections: list[type[BaseModel]]) -> str:
         return FORMER[key]
     fields = [item for section in sections for item in section.model_fields.items()]
     known = [field.alias or name for name, field in fields]
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
+    return did_you_mean(key, known, otherwise="known keys:")
+
+
+def did_you_mean(given: str, known: Sequence[str], otherwise: str = "choose from") -> str:
+    """Suggest the known word that is closest to an unknown one, or all of them."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    return f"did you mean `{near[0]}`?" if near else f"{otherwise} {', '.join(known)}"
 
 
 def _follow(kind: Any, location: tuple[int | str, ...]) -> Followed:

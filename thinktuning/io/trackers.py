@@ -4,7 +4,6 @@ The names are transformers'. Neither transformers nor a tracker is imported here
 without them.
 """
 
-import difflib
 import re
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, field_validator
 
-from thinktuning.io.errors import StudyError
+from thinktuning.io.errors import StudyError, did_you_mean
 from thinktuning.io.section import Section, absent
 
 # tracker -> the module that is imported, and what to install; `pip install 'thinktuning[NAME]'` for
@@ -46,9 +45,7 @@ def _known(given: str | list[str] | None) -> str | list[str] | None:
         if name == "all":
             raise ValueError("all: name the trackers, of which each may send data elsewhere")
         if name not in PACKAGES:
-            near = difflib.get_close_matches(name, PACKAGES, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(PACKAGES)}"
-            raise ValueError(f"unknown tracker {name!r}; {hint}")
+            raise ValueError(f"unknown tracker {name!r}; {did_you_mean(name, list(PACKAGES))}")
     return given
 
 

@@ -1,12 +1,12 @@
 """The mappings in `training.extra`: which names they may have, and of which type each value is."""
 
-import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, PositiveInt, TypeAdapter
 
+from thinktuning.io.errors import did_you_mean
 from thinktuning.io.section import Fraction, NonNegative, Number, Plain, Positive
 from thinktuning.study.decisions import REFUSED, names
 
@@ -141,6 +141,4 @@ def check_names(
         if key in others:
             raise ValueError(f"{key} cannot be set here: {others[key]}")
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(allowed)}"
-            raise ValueError(f"{key} cannot be set here; {hint}")
+            raise ValueError(f"{key} cannot be set here; {did_you_mean(key, list(allowed))}")

@@ -11,7 +11,6 @@ The keys of an extending study are merged into the other study (`merging`). In `
 existing entry follows it in the file, before that entry; tables and figures use this order.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from thinktuning.io.errors import StudyError, describe
+from thinktuning.io.errors import StudyError, describe, did_you_mean
 from thinktuning.io.files import read_yaml
 from thinktuning.study.merging import merge
 from thinktuning.study.study import Study
@@ -130,9 +129,7 @@ def lay_over(
     if not isinstance(base, dict):
         raise StudyError(f"{where}: expected a mapping of keys, found {type(base).__name__}")
     for path, known, removed in removals(base, override):
-        near = difflib.get_close_matches(removed, known, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"choose from {', '.join(known)}"
-        hint = hint if known else "remove this line"
+        hint = did_you_mean(removed, known) if known else "remove this line"
         raise StudyError(
             f"{by}: {path}.{removed}: null removes an entry of the study that is extended, and"
             f" {where} has no such; {hint}"
