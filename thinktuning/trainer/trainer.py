@@ -172,13 +172,13 @@ class ThinkTuningTrainer(ResamplingTrainer):
 
     def _grade(self, completion_ids: Any) -> list[float]:
         """Reward completions outside TRL's own scoring of the batch; NaN: no verdict."""
-        rows = self.batch.rows
-        prompts = [row["prompt"] for row in rows]
-        completions: list[Any] = self._decode(completion_ids)
-        if not isinstance(prompts[0], str):
+        prompts = [row["prompt"] for row in self.batch.rows]
+        if isinstance(prompts[0], str):
+            completions: list[Any] = self._decode(completion_ids)
+        else:
             completions = messages(self._tokenizer, self._prompt_ids, completion_ids)
         extra = {name: list(values) for name, values in self._pending_extra_logs.items()}
-        self._calculate_rewards(rows, prompts, completions, completion_ids)
+        self._calculate_rewards(self.batch.rows, prompts, completions, completion_ids)
         self._pending_extra_logs.clear()  # TRL wants one value per row, and will add its own
         self._pending_extra_logs.update(extra)
         rewards, self.batch.rewards = self.batch.rewards, []  # TRL's own scoring sets them
