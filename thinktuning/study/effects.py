@@ -13,6 +13,7 @@ from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.io.section import flattened
 
 if TYPE_CHECKING:
+    from thinktuning.study.config import MethodConfig
     from thinktuning.study.jobs import TrainJob
     from thinktuning.study.study import Study
 
@@ -31,28 +32,34 @@ UNREAD_BY_SHAPING: Mapping[str, tuple[str, ...]] = {
 OF_SURROGATE = ("epsilon", "delta", "scale_rewards")  # of TRL's loss, and of advantages
 
 
-def check_effects(study: "Study") -> None:
-    """Refuse overrides without effect, and two methods of one label.
+def check_labels(methods: Mapping[str, "MethodConfig"]) -> None:
+    """Refuse two methods of one label.
 
     Raises:
-        ValueError: names the key and the fix.
+        ValueError: names the two.
     """
     owner: dict[str, str] = {}
-    for name, method in study.methods.items():
+    for name, method in methods.items():
         label = method.label or name
         if (first := owner.setdefault(label, name)) != name:
             raise ValueError(
                 f"methods.{first} and methods.{name} have one label, {label!r}: tables and figures"
                 " could not be told apart; change one of the two"
             )
-        overrides = {section: getattr(method, section) for section in OF_TRAINING}
-        if method.train:
-            job = study.train_job(name, study.seeds[0])
-            found = unread(job, overrides)
-        else:
-            found = ((key, "train is false") for key, given in overrides.items() if given)
-        for key, reason in found:
-            raise ValueError(f"methods.{name}.{key} has no effect: {reason}; remove it")
+
+
+def check_overrides(name: str, method: "MethodConfig", job: "TrainJob") -> None:
+    """Refuse overrides of a method that have no effect on its job.
+
+    Raises:
+        ValueError: names the key and the fix.
+    """
+    overrides = {section: getattr(method, section) for section in OF_TRAINING}
+    found = unread(job, overrides)
+    if not job.train:
+        found = ((key, "train is false") for key, given in overrides.items() if given)
+    for key, reason in found:
+        raise ValueError(f"methods.{name}.{key} has no effect: {reason}; remove it")
 
 
 def labels(study: "Study") -> dict[str, str]:

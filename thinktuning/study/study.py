@@ -28,7 +28,7 @@ from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
-from thinktuning.study.effects import check_effects, labels
+from thinktuning.study.effects import check_labels, check_overrides, labels
 from thinktuning.study.extra import refusal
 from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
@@ -102,7 +102,7 @@ class Study(Section):
         train = self.resources.train
         kinds = {task: spec.answer_kind for task, spec in self.tasks.items()}
         check_references(self.budgets(), self.methods, self.trained())
-        for name in self.methods:
+        for name, method in self.methods.items():
             job = self.train_job(name, self.seeds[0])
             if job.train:
                 check_reward(name, job, self.data)
@@ -116,7 +116,8 @@ class Study(Section):
                 )
             if job.train and (reason := refusal(job.algorithm, job.training)):
                 raise ValueError(f"method {name}: {reason}")
-        check_effects(self)
+            check_overrides(name, method, job)
+        check_labels(self.methods)
         if self.sweep:
             self._points = points_of(self, self.sweep)
         check_run_names(self.points())
