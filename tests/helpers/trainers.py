@@ -122,6 +122,13 @@ def build(directory, kind, output, **overrides):
     return trainer
 
 
+def build_taught(directory, output, **overrides):
+    """Build our trainer with ThinkTuning, in which a `ScriptedTeacher` always teaches."""
+    algorithm = ThinkTuningAlgorithmConfig(schedule=ALWAYS)
+    taught = {"teacher": ScriptedTeacher(), "algorithm": algorithm}
+    return build(directory, ThinkTuningTrainer, output, **(taught | overrides))
+
+
 def batch_of(trainer, mask, with_old_logps):
     """Return a random batch with padding, and its log-probabilities under the trainer's model."""
     trainer.current_gradient_accumulation_steps = 1

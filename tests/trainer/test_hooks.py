@@ -4,11 +4,8 @@ from types import MethodType
 
 import pytest
 import torch
-from trainers import ALWAYS, ScriptedTeacher, build, logps_of
+from trainers import build_taught, logps_of
 from trl import GRPOTrainer
-
-from thinktuning.algorithms.thinktuning import ThinkTuningAlgorithmConfig
-from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 
 def without_logps(self, model, inputs, original):
@@ -82,12 +79,9 @@ def test_training_stops_if_trl_breaks_a_hook(
     likely_eos, tmp_path, monkeypatch, method, changed, problem
 ):
     original = getattr(GRPOTrainer, method)
-    trainer = build(
+    trainer = build_taught(
         likely_eos,
-        ThinkTuningTrainer,
         tmp_path,
-        teacher=ScriptedTeacher(),
-        algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
         max_completion_length=40,
         max_steps=2,
     )
@@ -97,12 +91,9 @@ def test_training_stops_if_trl_breaks_a_hook(
 
 
 def test_the_same_training_runs_with_unchanged_trl(likely_eos, tmp_path):
-    trainer = build(
+    trainer = build_taught(
         likely_eos,
-        ThinkTuningTrainer,
         tmp_path,
-        teacher=ScriptedTeacher(),
-        algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
         max_completion_length=40,
         max_steps=1,
     )

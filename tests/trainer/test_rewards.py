@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from trainers import ALWAYS, FEEDBACK, EveryOther, ScriptedTeacher, build, vowel_share
+from trainers import ALWAYS, FEEDBACK, EveryOther, build, build_taught, vowel_share
 from trl import GRPOTrainer
 from trl.chat_template_utils import qwen3_template
 
@@ -107,12 +107,9 @@ def test_scoring_for_the_teacher_keeps_what_was_logged_before(likely_eos, tmp_pa
         return sample(self, prompt_ids, *args, **kwargs)
 
     monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", logs)
-    trainer = build(
+    trainer = build_taught(
         likely_eos,
-        ThinkTuningTrainer,
         tmp_path,
-        teacher=ScriptedTeacher(),
-        algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
         reward_funcs=Watched(),
         max_completion_length=40,
         max_steps=1,
@@ -170,12 +167,9 @@ def test_thoughts_are_not_rewarded_if_the_tokenizer_tells_them_apart(
         seen.extend(completion[-1]["content"] for completion in completions)
         return [0.0 for _ in completions]
 
-    trainer = build(
+    trainer = build_taught(
         likely_eos,
-        ThinkTuningTrainer,
         tmp_path,
-        teacher=ScriptedTeacher(),
-        algorithm=ThinkTuningAlgorithmConfig(schedule=ALWAYS),
         reward_funcs=reward,
         max_completion_length=60,
         max_steps=2,
