@@ -2,10 +2,10 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
+from effort import measured
 
 from thinktuning.grading import behaviors
 from thinktuning.grading.behaviors import PATTERNS, PROCESSES, count, detect, first_boxed, reflects
@@ -148,9 +148,9 @@ def test_patterns_start_at_a_word_or_a_line():
 
 @pytest.mark.parametrize("text", ["Wait", "let me verify", "let me just", "but wait", "hold on"])
 def test_whitespace_after_a_phrase_takes_linear_time(text):
-    start = time.perf_counter()
-    detect(text + " " * 100_000)
-    assert time.perf_counter() - start < 2  # quadratic: minutes
+    with measured() as effort:
+        detect(text + " " * 100_000)
+    assert effort.units < 40  # quadratic: thousands
 
 
 def test_first_committed_answer():

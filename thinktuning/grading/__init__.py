@@ -4,10 +4,11 @@ A response becomes a verdict in these steps:
 
     answers       finds the last box with an answer, and names the kinds of answer
     choices       letters and yes/no
-    normalize     numbers and LaTeX in one plain form; `units` and `vocabulary.yaml` hold its words
+    normalize     numbers and LaTeX in one plain form; `numerals`, `units` and `vocabulary.yaml`
     policy        what may equal what
       structure     lists, pairs, intervals, chains, units and bases, as `nodes`; `names`
-      scalars       values: plain numbers, and what math-verify reads (`expressions`)
+      scalars       values: plain numbers, and what math-verify reads (`expressions`, `dialect`,
+                    `applied`)
       solutions     equations, inequalities and sets of numbers
     grader        the same in other processes, within limits
 

@@ -51,7 +51,7 @@ _DECIMAL = re.compile(r"[+-]?[0-9]*\.[0-9]+")
 _THOUSANDS = re.compile(
     r"[+-]?[0-9]{1,3}(?:(?:,[0-9]{3})+|(?:[ \u00a0\u2009\u202f][0-9]{3})+)(?:\.[0-9]+)?"
 )
-_CURRENCY = re.compile(r"^([+-]?)\s*(?:\\[$]|[$€£¥₹])\s*(?=[\d.+-])|\s*(?:\\[$]|[$€£¥₹])$")
+_CURRENCY = re.compile(r"^([+-]?)\s*(?:\\[$]|[$€£¥₹])\s*(?=[\d.+-])|(?<!\s)\s*(?:\\[$]|[$€£¥₹])$")
 
 
 class BadGold(ValueError):
@@ -105,7 +105,7 @@ def committed(text: str) -> list[str]:
     Boxes without an answer are left out (`\boxed{}`, `\boxed{...}`, `\boxed{\text{answer}}`), and
     boxes that only a comma, `and` or `or` separates are one list.
     """
-    answers: list[str] = []
+    answers: list[list[str]] = []  # each a list of boxes
     first = last_end = -1
     for start, end, content in boxes(text):
         if len(content) <= MAX_TEXT and is_no_answer(normalize(content[: policy.MAX_LENGTH])):
@@ -113,13 +113,13 @@ def committed(text: str) -> list[str]:
         between = text[last_end:start] if 0 <= last_end <= start <= last_end + 40 else ""
         connector = _CONNECTOR.fullmatch(between) if between else None
         if connector and (not connector["name"] or _is_named(text, first, connector["name"])):
-            if not _is_restated(answers[-1], content):
-                answers[-1] = f"{answers[-1]}, {content}"
+            if len(answers[-1]) > 1 or not _is_restated(answers[-1][0], content):
+                answers[-1].append(content)
         else:
-            answers.append(content)
+            answers.append([content])
             first = start
         last_end = end
-    return answers
+    return [", ".join(of_list) for of_list in answers]
 
 
 def _is_restated(first: str, second: str) -> bool:

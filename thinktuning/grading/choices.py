@@ -14,13 +14,17 @@ from thinktuning.grading import vocabulary
 from thinktuning.grading.normalize import normalize
 
 MAX_LENGTH = 2_000  # characters
+_LETTERS = "ABCDEFGHIJ"  # of options; further ones have none
 
 _NEGATIONS = re.compile(
     r"\\(?:neg?|neq|lnot|not|[xbh]?cancel(?:to)?|sout|st|overline|bar)(?![A-Za-z])|[¬≠]|!=|~~|^\s*~"
 )
 _COMMANDS = re.compile(
-    r"\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ]|$)|[{}$*~`\"\u200b-\u200d\ufeff\u2713\u2714\u2705]"
+    r"\\(?:text)?color\s*\{[A-Za-z]{1,20}\}"
+    r"|\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ()\[\]]|$)"
+    r"|[{}$*~`\"\u201c\u201d\u200b-\u200d\ufeff\u2713\u2714\u2705]"
 )
+_BRACKETED = re.compile(r"\(((?:option|choice|answer|letter)\b[^()]*)\)", re.IGNORECASE)
 _INTRODUCED = re.compile(
     r"(?:(?:so|thus|therefore|hence|and)\b,?\s*)?"
     r"(?:(?:the|my|is|it\s+is|it's|i\s+(?:choose|pick|select))\s+)*"
@@ -35,7 +39,14 @@ _LETTER = re.compile(
     re.IGNORECASE,
 )
 _CONFIRMED = re.compile(
-    r"is\s+(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?\W*", re.I
+    r"is\s+(?:(?:the\s+)?(?:correct|right|best)(?:\s+(?:answer|option|choice))?"
+    r"|(?:the|my)\s+(?:final\s+)?(?:answer|option|choice))\W*",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(  # a letter before or after the text of an option
+    r"[(\[]?\s*(?P<first>[A-J])\b\s*[)\]]?\W*(?P<after>.+)"
+    r"|(?P<before>.+?)\s?[(\[]\s?(?P<last>[A-J])\s?[)\]]",
+    re.IGNORECASE | re.DOTALL,
 )
 _OTHER_LETTER = re.compile(
     r"[(\[]\s*[A-J]\s*[)\]]|(?<![A-Za-z'])[B-HJ](?![A-Za-z'])|(?<![A-Za-z'])[AI][.:)](?=\s|$)"
@@ -64,10 +75,15 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
     """
     if len(text) > MAX_LENGTH:
         return None
-    bare = _INTRODUCED.sub("", _bare(text), count=1)
+    bare = _bare(text)
+    if bracketed := _BRACKETED.fullmatch(bare):
+        bare = bracketed[1]
+    bare = _INTRODUCED.sub("", bare, count=1)
     only_letter = re.fullmatch(r"\(?[A-J]\)?\.?", bare, re.IGNORECASE)
     if not only_letter and (named := _named(text, options) or _named(bare, options)):
         return named
+    if beside := _beside(bare, options):
+        return beside
     found = _LETTER.match(bare)
     if found is None:
         return None
@@ -82,7 +98,16 @@ def _named(text: str, options: Sequence[str]) -> str | None:
     """Return the letter of the only option with this text."""
     words = _words(text)
     named = [i for i, option in enumerate(options) if words and _words(option) == words]
-    return "ABCDEFGHIJ"[named[0]] if len(named) == 1 else None
+    return _LETTERS[named[0]] if len(named) == 1 and named[0] < len(_LETTERS) else None
+
+
+def _beside(text: str, options: Sequence[str]) -> str | None:
+    """Return the letter that stands beside exactly its option, whatever is between them."""
+    found = _BESIDE.fullmatch(text) if options else None
+    if found is None:
+        return None
+    chosen: str = (found["first"] or found["last"]).upper()
+    return chosen if _named(found["after"] or found["before"], options) == chosen else None
 
 
 def _agrees(rest: str, text: str, found: re.Match[str], options: Sequence[str]) -> bool:

@@ -11,6 +11,8 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from thinktuning.grading.dialect import DECIMAL, for_math_verify
+
 # It warns that its own time limit is off; the bounds here and the grader's limit replace it.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -36,21 +38,11 @@ _FRACTION = re.compile(
     rf"(?:\{{\s*(?P<low>-?\s*{_UNSIGNED})\s*\}}|(?P<low1>\d))"
 )
 SLASH = re.compile(rf"{_SIGN}(?:(?P<whole>\d+)\s+)?(?P<up>{_UNSIGNED})\s*/\s*(?P<low>{_UNSIGNED})")
-_MIXED = re.compile(r"(?<![\d.^_}])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
-_FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_\{\w+\})?)"
-# `\log_{2} 3 \cdot \log_{3} 4` and `\ln 3 / \ln 2`, of which it reads the second factor as part of
-# the argument
-_ARGUMENT = r"(?:\d+|\d*(?:[a-zA-Z]|\\(?:pi|theta|alpha|beta|phi)(?![A-Za-z])))"
-_FACTOR = re.compile(
-    rf"({_FUNCTION}\s*)({_ARGUMENT})(?=\s*(?:(?:\\cdot|\\times)\s*\d*|/\s*){_FUNCTION})"
-)
-_TIMES = re.compile(r"((?<![\d._^])[\d.]++|\\pi)\s*(?=[(\[]|\\binom)|([)!])\s*(?=[(\[\d])")
-_DECIMAL = re.compile(r"\d*\.\d+")
 
 # The commands that math-verify reads; it leaves out or misreads others (\mod, \to, \hat).
 _COMMANDS_TEXT = """
 frac sqrt binom cdot times pi infty circ sum prod int lim to log ln exp sin cos tan cot sec csc
-arcsin arccos arctan sinh cosh tanh lfloor rfloor lceil rceil gcd max min det overline angle begin
+arcsin arccos arctan sinh cosh tanh lfloor rfloor lceil rceil gcd max min det overline begin
 end mathbb cup cap setminus emptyset alpha beta gamma delta epsilon varepsilon zeta eta theta
 vartheta kappa lambda mu nu xi rho sigma tau upsilon phi varphi chi psi omega Gamma Delta Theta
 Lambda Xi Sigma Phi Psi Omega ell in le ge ne
@@ -61,8 +53,17 @@ _COMMANDS = frozenset(_COMMANDS_TEXT.split())
 _LEFT_OUT = re.compile(
     r"[\d})]\s*_|\d\s+\d*\.?\d|\.(?!\d)|\"|(?<![A-Za-z'])'|\^\s*\{?\s*T|[^\x20-\x7e]"
     r"|[@#$~`?:;]|(?<![\^_\d.])[\d.]+\s*\{|(?:^|[^\w}\]^_])\{\s*[\d.]+\s*\}\s*[\d({\[]"
-    r"|(?<!\\)\\[^A-Za-z{}|\\ ]|(?<!\\)&(?!.*\\end)"
+    r"|(?<!\\)\\[^A-Za-z{}|\\ ]|(?<!\\)&(?!.*\\end)|\\overline(?!\s?\{\s?[A-Za-z])"
 )
+_ZERO_TO_ZERO = re.compile(
+    r"(?<![\d.])(?:0++(?:\.0*+)?|\.0++)\s?[)}\]]?\s?\^\s?(?:\{\s?[+-]?\s?0+(?:\.0*)?\s?\}|0(?![\d.]))"
+)
+_INFINITY = re.compile(r"[+-]?\s?\\infty\s*")
+# Where infinity is no number to compute with: limits of an operator, and ends of intervals.
+_LIMITS = re.compile(
+    r"(\\(?:sum|prod|int|lim)(?![A-Za-z]))((?>\s?[_^]\s?(?:\{[^{}]*\}|-?\s?\\infty|\w)){1,2})"
+)
+_END = re.compile(r"(?<=[(\[])\s?-?\s?\\infty\s?(?=,)|(?<=,)\s?\+?\s?\\infty\s?(?=[)\]])")
 
 
 class Unreadable(Exception):
@@ -98,7 +99,7 @@ def rational(text: str) -> Fraction | None:
         up, low = (
             Fraction((parts[name] or parts[f"{name}1"]).replace(" ", "")) for name in ("up", "low")
         )
-        if not low or (match["whole"] and (up < 0 or low < 0)):
+        if not low or (match["whole"] and not 0 <= up < low):  # 16 4/2 is not 18
             return None
         value = Fraction(match["whole"] or 0) + up / low
     else:
@@ -108,7 +109,7 @@ def rational(text: str) -> Fraction | None:
 
 def is_decimal(text: str) -> bool:
     """Return whether a value is written with a decimal point."""
-    return _DECIMAL.search(text) is not None
+    return DECIMAL.search(text) is not None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -124,12 +125,14 @@ def read(text: str) -> Any:
     text = re.sub(r"\s+(?=[{}])", "", text)
     if not _readable(text):
         raise Unreadable(text)
+    if _is_undefined(text):
+        raise Undefined(text)
     config = NormalizationConfig(
         basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="all"
     )
     try:
         expressions = parse(
-            rf"\boxed{{{_for_math_verify(text)}}}",
+            rf"\boxed{{{for_math_verify(text)}}}",
             [LatexExtractionConfig(boxed_match_priority=0, normalization_config=config)],
             fallback_mode="no_fallback",
             extraction_mode="first_match",
@@ -157,6 +160,18 @@ def _readable(text: str) -> bool:
     )
 
 
+def _is_undefined(text: str) -> bool:
+    r"""Return whether a text computes with infinity, or is `0^0`; it would be read as a number."""
+    if _ZERO_TO_ZERO.search(text):
+        return True
+    if r"\infty" not in text or _INFINITY.fullmatch(text):
+        return False
+    text = _LIMITS.sub(r"\1", text)
+    if re.search(r"\\(?:cup|cap|setminus)(?![A-Za-z])", text):
+        text = _END.sub("", text)
+    return r"\infty" in text
+
+
 def is_balanced(text: str) -> bool:
     """Return whether braces are opened and closed, and brackets not nested too deeply."""
     depth = deepest = braces = 0
@@ -167,34 +182,6 @@ def is_balanced(text: str) -> bool:
         if braces < 0:
             return False
     return deepest <= MAX_DEPTH and braces == 0
-
-
-def _for_math_verify(text: str) -> str:
-    text = re.sub(r"([A-Za-z])('+)", lambda m: f"{m[1]}_{{{'q' * len(m[2])}}}", text)
-    text = re.sub(r"([\d.]+)\s*\^\s*\\circ", r"(\\frac{\1\\pi}{180})", text)
-    text = re.sub(r"\^\s*\\circ", r"\\cdot\\frac{\\pi}{180} ", text)
-    text = _FACTOR.sub(r"\1(\2)", text)
-    text = re.sub(r"\\sqrt\s+", r"\\sqrt", text)
-    if (
-        re.search(r"\\(?:sum|prod)\s*_\s*\{\s*i\s*=", text) and "j" not in text
-    ):  # an index, not \sqrt{-1}
-        text = re.sub(r"(?<![A-Za-z\\])i(?![A-Za-z])", "j", text)
-    # It reads `2(3)` as a mixed number, 5, and `2\frac{1}{2}x` as no mixed number.
-    text = _MIXED.sub(_improper, text)
-    text = _TIMES.sub(r"\1\2\\cdot ", text)
-    return _DECIMAL.sub(_as_fraction, text)
-
-
-def _improper(match: re.Match[str]) -> str:
-    whole, up, low = map(int, match.groups())
-    return rf"\frac{{{whole * low + up}}}{{{low}}}" if up < low else match[0]
-
-
-def _as_fraction(match: re.Match[str]) -> str:
-    value = Fraction(match[0])
-    if value.denominator == 1:
-        return str(value.numerator)
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def _checked(expression: Any) -> Any:

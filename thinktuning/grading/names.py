@@ -4,6 +4,10 @@ And placeholders, which name an answer without being one.
 """
 
 import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+from thinktuning.grading import vocabulary
 
 MAX_NAME = 60  # characters
 
@@ -25,9 +29,20 @@ _NAME = re.compile(
     r"|\[[A-Z]{3,}\]|(?>\\text\{[A-Za-z '-]+\}\s?)++|[A-Za-z]{3,}"
 )
 _VARIABLE = re.compile(_LETTER)
-_EXPRESSION = re.compile(r"[a-z](?:\\cdot)? ?[a-z]|[a-z]{1,2}(?:[+-][a-z]{1,2})+")
+_FUNCTION_OF = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
+_PART_OF_NAME = re.compile(r"_\s?\{[^{}]*\}|\^\s?\{\s?-1\s?\}|\([^()]*\)")  # {n+1} of x_{n+1}
+_ONE_NAME = re.compile(
+    r"[(\[].*|.*\\(?:angle|triangle)(?![A-Za-z]).*"
+    r"|\\frac\{(?:d|\\Delta)\s?[A-Za-z]\}\{(?:d|\\Delta)\s?[A-Za-z]\}"
+)
+_NO_FACTOR = re.compile(r"\\(?:frac|cdot|Delta)(?![A-Za-z])")
+_CAPITAL = re.compile(r"[A-Z]'*(?:_\w)?")
+_WORD = re.compile(r"(?<![A-Za-z\\])[A-Za-z][a-z]{2,}")
+_CONTRADICTIONS = vocabulary.words("contradictions") - {"or", "both", "either"}  # P(A or B)
 _BAD_WORD = re.compile(
-    r"\b(?:not|minus|negative|wrong|incorrect|half|twice|double|except|without|no)\b", re.I
+    r"\b(?:minus|negative|half|twice|double|without|non(?:-?\w)?(?!-)|[a-z]+n't"
+    rf"|{'|'.join(sorted(_CONTRADICTIONS))})\b",
+    re.I,
 )
 _GREEK_VARIABLE = re.compile(
     r"\\(?:alpha|beta|gamma|delta|theta|lambda|mu|phi|omega|sigma|rho|tau)"
@@ -110,8 +125,47 @@ def is_variable(text: str) -> bool:
 
 
 def is_expression(name: str) -> bool:
-    """Return whether a name is a sum or product of variables, as in the line `x + y = 4`."""
-    return _EXPRESSION.fullmatch(name) is not None
+    r"""Return whether a name is a sum or product of variables, as in the line `x + y = 4`.
+
+    So is `\cos x`, but not the sine of an angle (`\sin A`, `\cos\theta`), the segment AB, the
+    number ABC, `\Delta x`, `\frac{dy}{dx}`, nor a word.
+    """
+    bare = name if name[:1] == "(" else _PART_OF_NAME.sub("", name)
+    if any(map(_is_word, _WORD.findall(bare))):
+        return False
+    if re.search("[+-]", bare):
+        return True
+    if _ONE_NAME.fullmatch(bare):
+        return False
+    if function := _FUNCTION_OF.match(bare):
+        return re.search("[a-z]", _COMMAND.sub("", bare[function.end() :])) is not None
+    factors = _VARIABLE.findall(_NO_FACTOR.sub(" ", bare))
+    capitals = "\\cdot" not in bare and all(map(_CAPITAL.fullmatch, factors))
+    return len(factors) > 1 and not capitals
+
+
+def _is_word(letters: str) -> bool:
+    """Return whether letters are a word: they have a vowel, and are no neighbors as a, b, c are."""
+    small = set(letters.lower())
+    if len(small) == len(letters) and _are_neighbors(small):
+        return False
+    return letters in ("lcm", "gcf", "hcf") or bool(set("aeiou") & small)
+
+
+def _are_neighbors(letters: set[str]) -> bool:
+    return all(ord(b) - ord(a) == 1 for a, b in pairwise(sorted(letters)))
+
+
+def usual_order(names: Sequence[str]) -> list[int]:
+    r"""Return the places of names in the order that a pair has: that of x, y, z and of x_1, x_2.
+
+    Others, as (m, b) and (r, \theta), have the order in which they are written.
+    """
+    parts = [re.sub(r"[{} ]", "", name).partition("_") for name in names]
+    order = list(range(len(names)))
+    if all(len(letter) == 1 for letter, _, _ in parts) and _are_neighbors({p[0] for p in parts}):
+        order.sort(key=lambda i: (parts[i][0], len(parts[i][2]), parts[i][2]))
+    return order
 
 
 def is_no_answer(text: str) -> bool:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from thinktuning.grading.expressions import is_decimal
+from thinktuning.grading.names import has_variable, is_expression
 
 
 class Node(NamedTuple):
@@ -30,16 +31,28 @@ def clock(time: Node) -> list[str]:
 
 
 def point(values: Node) -> Node:
-    """Return the pair `(2, 3)` for the list `x = 2, y = 3`, anything else as it is."""
-    names = [
-        item.text if item.kind == "chain" and len(item.items) == 1 else "" for item in values.items
-    ]
-    if values.mark == "or" or not all(names) or len(set(names)) < len(names):
+    """Return the pair `(2, 3)` for the list `x = 2, y = 3`, anything else as it is.
+
+    Neither are values of one name with indices (`x_1 = 2, x_2 = 3`) a pair, nor of sums of names.
+    """
+    letters = {item.text.partition("_")[0] for item in values.items if is_named(item)} - {""}
+    if values.mark == "or" or len(letters) < len(values.items):
         return values
-    in_order = sorted(  # Greek letters last
-        zip(names, values.items, strict=True), key=lambda pair: (pair[0].startswith("\\"), pair[0])
-    )
-    return Node("tuple", items=tuple(item.items[0] for _, item in in_order), mark="()")
+    if any(r"\infty" in v.items[0].text or is_expression(v.text) for v in values.items):
+        return values
+    in_order = sorted(values.items, key=lambda v: (v.text.startswith("\\"), v.text))  # Greek last
+    return Node("tuple", items=tuple(in_order), mark="()")
+
+
+def is_named(node: Node) -> bool:
+    """Return whether a part is a value with a name, as `x = 2`."""
+    return node.kind == "chain" and len(node.items) == 1 and node.text != ""
+
+
+def is_solved(node: Node) -> bool:
+    """Return whether a part gives a variable a constant value, as `x = 5` does, not `y = 2x`."""
+    constant = is_named(node) and not has_variable(node.items[0].text)
+    return constant and not is_expression(node.text)
 
 
 def as_equation(node: Node) -> Node | None:
@@ -51,13 +64,15 @@ def as_equation(node: Node) -> Node | None:
     return Node("equation", items=(Node("value", node.text), Node("value", node.items[0].text)))
 
 
-def chain_values(node: Node, other: Node) -> list[Node]:
+def chain_values(node: Node, other: Node, *, answer: bool = False) -> list[Node]:
     r"""Return what a chain can stand for: its exact value, or the decimal that it ends in.
 
-    In `\frac{1}{3} \approx 0.333`, 0.333 counts for a gold answer that is a decimal.
+    In `\frac{1}{3} \approx 0.333`, 0.333 counts for a gold answer that is a decimal. An answer may
+    also begin with its value: `5 = 2 + 3`.
     """
     if node.kind != "chain":
         return [node]
     last, exact = node.items[-1], node.items[: int(node.mark)]
     decimal = is_decimal(last.text) and not is_decimal(exact[0].text)
-    return [exact[-1], last] if decimal and is_decimal(other.text) else [exact[-1]]
+    values = [exact[-1], last] if decimal and is_decimal(other.text) else [exact[-1]]
+    return [exact[0], *values] if answer else values

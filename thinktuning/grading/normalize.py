@@ -12,9 +12,8 @@ import functools
 import re
 import unicodedata
 from collections.abc import Callable
-from fractions import Fraction
 
-from thinktuning.grading import vocabulary
+from thinktuning.grading import numerals, vocabulary
 from thinktuning.grading.units import UNITS
 
 _GREEK_TEXT = """
@@ -52,8 +51,10 @@ _AMOUNT = r"(-?\s*(?:\d[\d,]*(?:\.\d+)?|\.\d+))"
 _CURRENCIES = {"€": "euro", "£": "pound", "¥": "yen", "₹": "rupee", "EUR": "euro", "GBP": "pound",
                "INR": "rupee", "Rs": "rupee", "Rs.": "rupee"}  # fmt: skip
 _RENAMED = vocabulary.commands()
+_SPACES = re.compile(r"\s+")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _LATEX = _rules(
+    (r"(?<=\d)(?:(?:\\(?:text|mathrm|mbox)\s?)?\{\s?,\s?\}|,\s?(?:\\!\s?)+)(?=\d{3}(?!\d))", ""),
     (r"(?:\\(?:text|mathrm|mbox)\s*)?\{\s*\\?,\s*\}|,\s*\\!\s*",
      lambda m: "" if "\\," in m[0] else ","),
     (r"\{\s*:\s*\}", ":"),
@@ -101,19 +102,9 @@ _MORE_LATEX = _rules(
 _WORDS = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _INNER_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _TEXT = re.compile(r"\\text\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*+\})*+)\}")
+_FORMULA = re.compile(r"[\d=+^]|\\[A-Za-z]")
+_LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _PLAIN = re.compile(r"(?<![\\A-Za-z])([A-Za-z]{2,})(?![A-Za-z])")
-_SCIENTIFIC = re.compile(
-    r"(?<![A-Za-z\d._^])(\d+\.?\d*|\.\d+)(?:\s?[eE]\s?|\s*\\text\{E\}\s*)"
-    r"(?:\{\s*([+-]?\s*\d{1,6})\s*\}|([+-]?\d{1,6}))(?![\d.A-Za-z])"
-)
-_REPEATING = re.compile(
-    r"(?<![\d.])(\d{0,30})\.(\d{0,30})\s*"
-    r"(?:\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,30})\s*\}|(\d))|\((\d{1,30})\)(?!\s*[(^!\\A-Za-z]))"
-    r"(?!\s*[\d.])"
-)
-_ENDLESS = re.compile(  # 0.333...
-    r"(?<![\d.])(\d{0,30})\.(\d{0,30}?)(?:(\d)\3{2,30}|(\d{2,9}?)\4{1,15})\s*\\ldots"
-)
 _UNIT = r"(\\text\{[A-Za-z ]+\}(?:\s*\^\s*(?:\d|\{\d\}))?)"
 _BASE = r"\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen"
 _NUMBERS = _rules(
@@ -121,13 +112,14 @@ _NUMBERS = _rules(
      r"|\^\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))", r"\1"),
     (r"(?<=\d)\s*(?:[xX]|\\text\{[xX]\})\s*(?=10\s*\^)", r"\\times "),
     (r"(?<![\d.)}\w])\.(?=\d)", "0."),
-    (r"\^\s*([+-]?(?:\d{2,}|\d*\.\d+))", r"^{\1}"),
+    (r"\^\s*([+-]?(?:\d{2,}|\d*\.\d+)|[+-](?:\d|[A-Za-z](?![A-Za-z])))", r"^{\1}"),
     (r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})", r"^{\1}"),
+    (r"\\log\s?_\s?(?:\{\s?(\w+)\s?\}|(1\d+|\w))\s*", r"\\log_{\1\2} "),  # there is no base 1
     (r"_\s*(\d{2,})", r"_{\1}"),
+    (r"\\sqrt\s?(\[[^\[\]]*\])\s?(\d|[A-Za-z](?![A-Za-z]))", r"\\sqrt\1{\2}"),
     (r"\\(frac|binom|sqrt)(?:\s*(\d)|\s+([A-Za-z]))", r"\\\1{\2\3}"),
     (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\w)", r"\\\1\2{\3}"),
     (r"(\\(?:sin|cos|tan|cot|sec|csc))\s*\^\s*(\d)\s*", r"\1^{\2} "),
-    (r"\\log\s*_\s*\{?\s*(\w+)\s*\}?\s*", r"\\log_{\1} "),
     (rf"\\frac\s*\{{\s*{_UNIT}\s*\}}\s*\{{\s*{_UNIT}\s*\}}", r"\1/\2"),
     (r"(?<=\d)\s*(?:\\text\{to\}|to)\s*(?=\d)", ":"),
     (rf"(?<=[\dA-F])\s*\(?\s*(?:\\text\{{)?(?:in\s+)?base\s*\}}?\s*({_BASE})\s*\}}?\s*\)?",
@@ -151,17 +143,17 @@ def normalize(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    text = _apply(_LATEX, _in_ascii(text).strip())
+    text = _SPACES.sub(" ", _in_ascii(text)).strip()  # in a long run `\s*` takes quadratic time
+    text = _SPACES.sub(" ", _apply(_LATEX, text))
     text = _COMMAND.sub(lambda match: _RENAMED.get(match[1], match[0]), text)
     text = _unwrap(_apply(_MORE_LATEX, text))
     for _ in range(3):  # \text in \text
         text = _TEXT.sub(lambda match: _in_text(match[1]), text)
     text = _PLAIN.sub(lambda match: _plain_word(match[1]), text)
     text = _calls(text)
-    text = _SCIENTIFIC.sub(_scientific, text)
-    text = _ENDLESS.sub(_repeating, _REPEATING.sub(_repeating, text))
+    text = numerals.plain(text)
     text = _apply(_NUMBERS, text)
-    return _unwrap(re.sub(r"\s+", " ", text))
+    return _unwrap(_SPACES.sub(" ", text))
 
 
 def _in_ascii(text: str) -> str:
@@ -169,6 +161,7 @@ def _in_ascii(text: str) -> str:
     if text.isascii():
         return text
     text = re.sub("\N{SQUARE ROOT}\\s*(\\d+(?:\\.\\d+)?)", r"\\sqrt{\1}", text)
+    text = re.sub("\N{CUBE ROOT}\\s*(\\d+(?:\\.\\d+)?|[a-z])", r"\\sqrt[3]{\1}", text)
     text = re.sub("(?:\\d[\u0304\u0305])+", lambda m: rf"\overline{{{m[0][::2]}}}", text)
     text = re.sub("(\\d)\u0307", r"\\dot{\1}", text)
     text = re.sub(f"{_RAISED}\N{FRACTION SLASH}{_LOWERED}", _compatible, text)
@@ -192,6 +185,8 @@ def _character(c: str) -> str:
 def _in_text(content: str) -> str:
     r"""Return what `\text{content}` says, with `\text` only around its words."""
     content = _INNER_TEXT.sub(r"\1", content).strip()
+    if _FORMULA.search(content) and not _LONG_WORD.search(content):  # \text{2k}
+        return f" {content} "
     return f" {_WORDS.sub(lambda match: _words(match[0]), content)} "
 
 
@@ -223,14 +218,14 @@ def _calls(text: str) -> str:
     ):
         for _ in range(20):
             match = re.search(pattern, text)
-            end = _closing(text, match.end() - 1) if match else -1
+            end = closing(text, match.end() - 1) if match else -1
             if match is None or end < 0:
                 break
             text = f"{text[: match.start()]}{opened}{text[match.end() : end]}}}{text[end + 1 :]}"
     return text
 
 
-def _closing(text: str, start: int) -> int:
+def closing(text: str, start: int) -> int:
     """Return where the bracket at `start` closes, -1 if it does not."""
     depth = 0
     for i in range(start, len(text)):
@@ -238,22 +233,6 @@ def _closing(text: str, start: int) -> int:
         if depth == 0:
             return i
     return -1
-
-
-def _scientific(match: re.Match[str]) -> str:
-    exponent = (match[2] or match[3]).replace(" ", "").strip("+")
-    return rf"{match[1]}\times10^{{{exponent}}}"
-
-
-def _repeating(match: re.Match[str]) -> str:
-    """Write a repeating decimal as the fraction that it is."""
-    whole, once, *blocks = match.groups()
-    again = next(filter(None, blocks))
-    value = Fraction(
-        int((whole or "0") + once + again) - int((whole or "0") + once),
-        10 ** len(once) * (10 ** len(again) - 1),
-    )
-    return rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 _LABEL = re.compile(
@@ -276,7 +255,7 @@ def _unwrap(text: str) -> str:
             if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark):
                 text = text[len(mark) : -len(mark)].strip()
         text = _AROUND.sub("", text)
-        if text and text[0] in "{(" and text[-1] in "})" and _closing(text, 0) == len(text) - 1:
+        if text and text[0] in "{(" and text[-1] in "})" and closing(text, 0) == len(text) - 1:
             inner = text[1:-1]
             if text[0] == "{" or not re.search(r"[,;]|\\ldots", inner):
                 text = inner

@@ -26,15 +26,18 @@ from thinktuning.grading.expressions import (
     rational,
 )
 from thinktuning.grading.names import has_variable, is_expression, is_no_answer
-from thinktuning.grading.nodes import Node, as_equation, chain_values, clock, point
+from thinktuning.grading.nodes import Node, as_equation, chain_values, clock, is_solved, point
 from thinktuning.grading.normalize import normalize
+from thinktuning.grading.numerals import without_separators
 from thinktuning.grading.scalars import Undecided, left_undone
 from thinktuning.grading.structure import read
+from thinktuning.grading.units import ends_in_variable
 
 MAX_LENGTH = 2_000  # characters of an answer that is more than a plain number
 MAX_CHAIN = 100  # characters of a gold answer's chain that is checked without a time limit
 
-_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3})((?:,\d{3})+|(?: \d{3})+)(?![\d]|,\d)")
+_ENDLESS = re.compile(r"\\(?:sum|prod|o?int|lim)")  # so is what may take as long as it likes
+_NUMBER = re.compile(r"[\d.]+")
 _CHOICE = re.compile(
     r"(?:\(?\s*(?:\\text\{\s*)?[A-J]\s*\}?\s*(?:\)|\.(?=\s)|:)\s*\}?|\([a-j]\)(?=\s))\s*"
     r"(?=[-+\d\\(.])(?!\\text)"
@@ -65,8 +68,9 @@ def equal(gold: str, answer: str, *, literally: bool = False, number: bool = Fal
         raise Unreadable(gold)
     if is_no_answer(answer):
         return False
-    readings = [(_joined(gold), _joined(answer))]
-    if readings != [(gold, answer)]:  # 100,200 could also be a list of two numbers
+    readings = [(without_separators(gold), without_separators(answer))]
+    # 100,200 is also a list of two numbers, beside one of the same numbers in the same order.
+    if readings != [(gold, answer)] and _NUMBER.findall(gold) == _NUMBER.findall(answer):
         readings.append((gold, answer))
     comparison = Comparison(literally, number)
     return any(_same_reading(*reading, comparison) for reading in readings)
@@ -77,7 +81,7 @@ def flaw(gold: str) -> str | None:
     if is_no_answer(gold):
         return "empty or a placeholder"
     try:
-        return _flaw(read(_joined(gold)))
+        return _flaw(read(without_separators(gold)))
     except SYMPY_ERRORS:
         return "not LaTeX with a value"
 
@@ -98,7 +102,8 @@ def _flaw(node: Node) -> str | None:
             meaning = solutions.relation_has_meaning(*sides, node.mark)
             return None if meaning else "no solutions, or a tautology"
     found = next(filter(None, map(_flaw, node.items)), None)
-    short = len("".join(item.text for item in node.items)) < MAX_CHAIN
+    text = "".join(item.text for item in node.items)
+    short = len(text) < MAX_CHAIN and not _ENDLESS.search(text)
     if found is None and short and not Comparison().consistent(node):
         return "a chain of different values"
     return found
@@ -109,13 +114,6 @@ def _same_reading(gold: str, answer: str, comparison: "Comparison") -> bool:
     if first.kind != "words" and answer != gold and (label := _CHOICE.match(answer)):
         answer = answer[label.end() :]
     return comparison.same(first, read(answer))
-
-
-def _joined(text: str) -> str:
-    """Write 1,234 and 1 234 as 1234, outside of brackets."""
-    if text[:1] in "([" or r"\{" in text:
-        return text
-    return _THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), text)
 
 
 def _bare(node: Node) -> str:
@@ -196,7 +194,7 @@ class Comparison:
         """Compare lists and sets; values without names have the order of the gold answer's."""
         if answer.mark == r"\pm" and not self.undone:  # 3 \pm 1
             return replace(self, undone=True)._unordered(gold, answer)
-        names = {item.text for item in gold.items if item.kind == "chain"}
+        names = {item.text.partition("_")[0] for item in gold.items if item.kind == "chain"}
         if len(names) > 1 and not any(item.kind == "chain" for item in answer.items):
             return self._in_order(gold, answer)
         if "set" in (gold.kind, answer.kind):
@@ -224,7 +222,8 @@ class Comparison:
             return first == second and first != ""
         if kinds == {"tuple", "list"}:
             pairs = [point(node) if node.kind == "list" else node for node in (gold, answer)]
-            return pairs[0].kind == pairs[1].kind and self.same(*pairs)
+            interval = gold.mark.startswith("<") or answer.mark.startswith("<")
+            return pairs[0].kind == pairs[1].kind and not interval and self.same(*pairs)
         if kinds <= {"union", "tuple", "set", "inequality", "value"}:
             return solutions.sets_equal(gold, answer, literally=self.literally)
         return False
@@ -232,7 +231,8 @@ class Comparison:
     def _chains(self, gold: Node, answer: Node) -> bool:
         """Compare where at least one side is a chain; its values must all be equal.
 
-        With names that differ both are equations; so is a gold answer such as `x + y = 4`.
+        With names that differ both are equations; so is a gold answer such as `x + y = 4`. The
+        equation of a question (`2x + 3 = 13`) is not `x = 5`.
         """
         renamed = gold.kind == answer.kind and gold.text and answer.text
         equated = gold.kind == "chain" and is_expression(gold.text)
@@ -242,9 +242,11 @@ class Comparison:
             first, second = as_equation(gold), as_equation(answer)
             if first is None or second is None or (renamed and "(" in gold.text + answer.text):
                 return False
+            if is_solved(gold) and not is_solved(answer):
+                return False
             return self._relations(first, second)
-        values = [chain_values(gold, answer), chain_values(answer, gold)]
-        found = any(self.same(a, b) for a in values[0] for b in values[1])
+        values = chain_values(answer, gold, answer=True)
+        found = any(self.same(a, b) for a in chain_values(gold, answer) for b in values)
         return found and self.consistent(gold) and self.consistent(answer)
 
     def _relations(self, gold: Node, answer: Node) -> bool:
@@ -260,7 +262,8 @@ class Comparison:
 
     def _values(self, gold: Node, answer: Node) -> bool:
         """Compare two values with or without units."""
-        if re.search(r"(?<![A-Za-z/{])[A-Za-z]$", gold.text):  # a variable, not a unit in italics
+        spelled_out = r"\text" in answer.text and answer.mark == gold.mark
+        if ends_in_variable(gold.text) and not spelled_out:
             gold = Node("value", gold.text)
         if has_variable(_bare(gold)) and not gold.items and r"\text" not in answer.text:
             answer = Node("value", answer.text)

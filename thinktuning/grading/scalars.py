@@ -14,6 +14,7 @@ import re
 from fractions import Fraction
 from typing import Any
 
+from thinktuning.grading.applied import opaque
 from thinktuning.grading.expressions import (
     PLAIN,
     SLASH,
@@ -32,9 +33,10 @@ TOLERANCE = Fraction(1, 10**6)  # relative, of decimals
 
 
 _OPERATION = re.compile(
-    r"(?<=[\w)}!.])\s*(?:[+-]|\\(?:cdot|times)(?![A-Za-z]))|(?<=[\d)}])\s*\(|[)}]\s*\d"
+    r"(?<=[\w)}!.\]])\s*(?:[+-]|\\(?:cdot|times)(?![A-Za-z]))|(?<=[\d)}\]])\s*[(\[]|[)}\]]\s*\d"
+    r"|(?<=\d)\s*\\frac"
 )
-_ARITHMETIC = re.compile(r"(?:[\d\s.+\-/(){}|]|\\(?:frac|cdot|times)(?![A-Za-z]))+")
+_ARITHMETIC = re.compile(r"(?:[\d\s.+\-/(){}\[\]|]|\\(?:frac|cdot|times)(?![A-Za-z]))+")
 # What a question asks for by its name.
 _NAMED = re.compile(r"\\(?:gcd|max|min|sum|prod|int|lim|det)(?![A-Za-z])")
 
@@ -61,18 +63,18 @@ def equal(gold: str, answer: str, *, literally: bool) -> bool:
     if first is not None and second is not None:
         if first == second:
             return True
-        inexact = is_decimal(gold) != is_decimal(answer)
+        exact = _exact_side(gold, answer)
         return (
-            inexact
-            and not (_has_finite_decimals(first) and _has_finite_decimals(second))
+            exact is not None
+            and not _has_finite_decimals((first, second)[exact])
             and _near(first, second)
         )
     if symbols_of(gold) != symbols_of(answer):
         return False
     if literally:
         raise Undecided
-    gold, answer = told_apart(gold, answer)
-    return _equal(read(gold), answer, inexact=is_decimal(gold) != is_decimal(answer))
+    gold, answer = told_apart(*opaque(gold, answer))
+    return _equal(read(gold), answer, exact=_exact_side(gold, answer))
 
 
 def means_something(text: str) -> bool:
@@ -82,7 +84,7 @@ def means_something(text: str) -> bool:
     if rational(text) is not None:
         return True
     try:
-        expression = read(*told_apart(text))
+        expression = read(*told_apart(*opaque(text)))
         return not is_cheap(expression) or not expression.doit().has(sympy.nan, sympy.zoo)
     except Undefined:
         return False
@@ -144,7 +146,13 @@ def squeezed(text: str) -> str:
     return re.sub(r"\s+(?![\w.\\])|(?<![\w}.])\s+", "", text)
 
 
-def _equal(gold: Any, answer: str, *, inexact: bool) -> bool:
+def _exact_side(gold: str, answer: str) -> int | None:
+    """Return which side has no decimal beside one that has, 0 or 1, None if there is no such."""
+    decimal = is_decimal(gold), is_decimal(answer)
+    return decimal.index(False) if decimal[0] != decimal[1] else None
+
+
+def _equal(gold: Any, answer: str, *, exact: int | None) -> bool:
     """Compare a gold expression; whatever sympy cannot compare is not equal."""
     import sympy
 
@@ -153,17 +161,17 @@ def _equal(gold: Any, answer: str, *, inexact: bool) -> bool:
         if isinstance(gold, sympy.MatrixBase) or isinstance(found, sympy.MatrixBase):
             same_shape = getattr(gold, "shape", None) == getattr(found, "shape", None)
             return same_shape and all(
-                _expressions_equal(a, b, inexact) for a, b in zip(gold, found, strict=True)
+                _expressions_equal(a, b, exact) for a, b in zip(gold, found, strict=True)
             )
         if isinstance(gold, sympy.Set) or isinstance(found, sympy.Set):
             both = isinstance(gold, sympy.Set) and isinstance(found, sympy.Set)
             return both and gold.symmetric_difference(found) is sympy.S.EmptySet
-        return _expressions_equal(gold, found, inexact)
+        return _expressions_equal(gold, found, exact)
     except SYMPY_ERRORS:  # two answers that both parse, and that sympy cannot compare
         return False
 
 
-def _expressions_equal(gold: Any, found: Any, inexact: bool) -> bool:
+def _expressions_equal(gold: Any, found: Any, exact: int | None) -> bool:
     """Compare at points, with more digits than a difference can hide behind, or by simplification.
 
     Numbers, and analytic functions at random points, need no simplification.
@@ -180,8 +188,10 @@ def _expressions_equal(gold: Any, found: Any, inexact: bool) -> bool:
     if gold.has(sympy.oo, -sympy.oo) or found.has(sympy.oo, -sympy.oo):
         return False
     symbols = gold.free_symbols | found.free_symbols
+    true = None if exact is None else (gold, found)[exact]
+    inexact = true is not None and not (true.is_Rational and _has_finite_decimals(_fraction(true)))
     if gold.is_Rational and found.is_Rational:
-        return _rationals_equal(gold, found, inexact)
+        return inexact and _near(_fraction(gold), _fraction(found))
     digits = needed_digits(gold, found)
     agree = []
     for point in points(gold, found):
@@ -221,10 +231,8 @@ def is_analytic(expression: Any) -> bool:
     )
 
 
-def _rationals_equal(gold: Any, found: Any, inexact: bool) -> bool:
-    first, second = Fraction(int(gold.p), int(gold.q)), Fraction(int(found.p), int(found.q))
-    either = _has_finite_decimals(first) and _has_finite_decimals(second)
-    return first == second or (inexact and not either and _near(first, second))
+def _fraction(number: Any) -> Fraction:
+    return Fraction(int(number.p), int(number.q))
 
 
 def _near(first: Fraction, second: Fraction) -> bool:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import combinations
 from typing import Any
 
+from thinktuning.grading.applied import opaque
 from thinktuning.grading.expressions import SYMPY_ERRORS, read
 from thinktuning.grading.names import symbols as symbols_of
 from thinktuning.grading.names import told_apart
@@ -23,9 +24,9 @@ def relation_has_meaning(left: str, right: str, operator: str) -> bool:
     import sympy
 
     try:
-        left, right = told_apart(left, right)
+        left, right = told_apart(*opaque(left, right))
         difference = read(left) - read(right)
-        if not is_cheap(difference):
+        if not _is_quick(difference):
             return bool(difference.free_symbols)
         difference = sympy.simplify(difference)
         if not difference.free_symbols:
@@ -36,6 +37,23 @@ def relation_has_meaning(left: str, right: str, operator: str) -> bool:
         return len(symbols) > 1 or bool(sympy.solveset(difference, symbols[0], sympy.S.Complexes))
     except SYMPY_ERRORS:
         return False
+
+
+def _is_quick(expression: Any) -> bool:
+    """Return whether sympy simplifies and solves an expression in no time: there is no limit here.
+
+    It takes minutes for `x^{500}+x^{499}+1`, a sum of seven fractions in seven variables, or a
+    product of eight factors beside three roots.
+    """
+    import sympy
+
+    exponents = [power.exp for power in expression.atoms(sympy.Pow) if power.exp.is_number]
+    return (
+        is_cheap(expression)
+        and len(expression.free_symbols) <= 4
+        and all(abs(exponent) <= 20 for exponent in exponents if exponent.is_real)
+        and sum(not exponent.is_integer for exponent in exponents) <= 2
+    )
 
 
 def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
@@ -53,7 +71,7 @@ def relations_equal(gold: list[str], answer: list[str], operator: str) -> bool:
 
     if symbols_of(*gold) != symbols_of(*answer):
         return False
-    sides = told_apart(*gold, *answer)
+    sides = told_apart(*opaque(*gold, *answer))
     try:
         first, second = (read(left) - read(right) for left, right in (sides[:2], sides[2:]))
         if operator not in ("", r"\ne"):

@@ -7,8 +7,8 @@ import functools
 import re
 from collections.abc import Sequence
 
-from thinktuning.grading.names import has_variable, is_name, is_variable, letters
-from thinktuning.grading.nodes import Node
+from thinktuning.grading.names import has_variable, is_name, is_variable, letters, usual_order
+from thinktuning.grading.nodes import Node, is_named
 from thinktuning.grading.normalize import normalize
 from thinktuning.grading.units import split_unit, without_remark
 
@@ -28,7 +28,7 @@ _FLIPPED = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le", r"\ne": r"\ne"}
 _COMMA = re.compile(r",|;|(?<![A-Za-z\\])(?:,\s*)?(?:and|or)(?![A-Za-z])")
 _AND = re.compile(r"(?<![A-Za-z])and(?![A-Za-z])")
 _OR = re.compile(r"(?<![A-Za-z])or(?![A-Za-z])")
-_CUP = re.compile(r"\\cup(?![A-Za-z])")
+_CUP = re.compile(r"\\cup(?![A-Za-z])|(?<=[)\]} ])U(?=\s*(?:[(\[]|\\\{))")
 _FRENCH = re.compile(r"\]([^\[\],]+,[^\[\],]+)([\[\]])|\[([^\[\],]+,[^\[\],]+)\[")
 _BUILDER = re.compile(
     r"\s*([a-z])\s*(?:\\in\s*\\mathbb\{R\}\s*)?(?:\\mid(?![A-Za-z])|[|:])(.*)", re.DOTALL
@@ -151,7 +151,16 @@ def _bracketed(text: str) -> Node | None:
     parts = split(text[1:-1], re.compile(r"[,;]"))[0]
     if len(parts) < 2 or len(parts) > MAX_ITEMS:
         return None
-    return Node("tuple", text, tuple(map(read, parts)), text[0] + text[-1])
+    pair = Node("tuple", text, tuple(map(read, parts)), text[0] + text[-1])
+    if not all(map(is_named, pair.items)):
+        return pair
+    names = [item.text for item in pair.items]  # (y = 3, x = 2)
+    return _ordered(pair, names) if len(set(names)) == len(names) else Node("text", text)
+
+
+def _ordered(pair: Node, names: Sequence[str]) -> Node:
+    """Return a pair in the usual order of the names of its parts."""
+    return pair._replace(items=tuple(pair.items[i] for i in usual_order(names)))
 
 
 def _condition(node: Node, variable: str) -> Node | None:
@@ -211,7 +220,8 @@ def _relation(sides: list[str], operators: list[str]) -> Node:
     if not all(sides):
         return Node("text", text)
     if operators == [r"\in"]:
-        return read(sides[1]) if is_name(sides[0]) else Node("text", text)
+        variable = is_variable(sides[0]) or (sides[0][0] == "(" and is_name(sides[0]))
+        return _within(sides[0], read(sides[1])) if variable else Node("text", text)
     if set(operators) <= {"=", r"\approx", r"\equiv"}:
         return _chain(text, sides, operators)
     if set(operators) <= {">", r"\ge"}:
@@ -221,6 +231,16 @@ def _relation(sides: list[str], operators: list[str]) -> Node:
     if operators == [r"\ne"]:
         return Node("inequality", text, tuple(map(_value, sides)), r"\ne")
     return Node("text", text)
+
+
+def _within(variable: str, numbers: Node) -> Node:
+    r"""Return an interval or a union of some with the variable of `x \in (2, 4)`."""
+    if numbers.kind == "union":
+        items = tuple(_within(variable, item) for item in numbers.items)
+        return numbers._replace(text=f"{variable} {numbers.text}", items=items)
+    if numbers.kind != "tuple" or numbers.mark.startswith("<"):
+        return numbers
+    return numbers._replace(text=variable, mark=f"<{numbers.mark}")
 
 
 def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
@@ -240,9 +260,19 @@ def _chain(text: str, sides: list[str], operators: list[str]) -> Node:
         return Node("nothing", text)
     exact = operators.index(r"\approx") + 1 if r"\approx" in operators else len(sides)
     before = sum(not is_name(side) for side in sides[:exact])
-    name = "" if not names or r"\text" in names[0] or len(names[0]) > 30 else names[0]
+    name = "" if not names or r"\text" in names[0] else names[0]
     name = re.sub(r"(?<![A-Za-z])\s+|\s+(?![A-Za-z])", "", name)
-    return Node("chain", name, tuple(map(read, values)), str(max(before, 1)))
+    items = tuple(map(read, values))
+    if name.startswith("("):  # (y, x) = (3, 2)
+        parts = split(name[1:-1], _COMMA)[0]
+        items = tuple(
+            _ordered(item, parts)
+            if item.kind == "tuple" and len(item.items) == len(parts)
+            else item
+            for item in items
+        )
+        name = f"({','.join(parts[i] for i in usual_order(parts))})"
+    return Node("chain", name, items, str(max(before, 1)))
 
 
 def _inequality(sides: list[str], operators: list[str]) -> Node:

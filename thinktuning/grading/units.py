@@ -52,6 +52,7 @@ _TAIL = re.compile(
 _UPRIGHT = re.compile(
     rf"(?P<number>.*?[\w}})!.])(?P<gap>\s*)(?P<unit>(?=\\text){_PRODUCT})", re.DOTALL
 )
+_VARIABLE = re.compile(rf"(?<![A-Za-z/{{])(?<!/ )[A-Za-z]{_POWER}$")  # h^2, not m/s or \text{m}^2
 _COMMANDS = re.compile(r"\\(?:text|cdot)(?![A-Za-z])")
 _TOKEN = re.compile(r"[A-Za-z]+|/|\^\s*\{?\s*-?[1-4]")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")  # of degrees
@@ -70,6 +71,11 @@ def without_remark(text: str) -> str:
         return text
     noun = re.sub(r"\s+in\s*$|(?<=\{)in\s*$", "", match["noun"]).strip()
     return match["number"] + ("" if noun in ("", r"\text{") else f" {noun}{match['end']}")
+
+
+def ends_in_variable(text: str) -> bool:
+    r"""Return whether a gold answer ends in a letter that is no unit: `\frac{1}{3} h^3`."""
+    return _VARIABLE.search(text) is not None
 
 
 def split_unit(text: str) -> Quantity:
