@@ -64,6 +64,7 @@ def test_each_number_is_that_of_its_replies(tiny_model_dir, monkeypatch, batch_s
         "tutor_parsed": 0.8,
         "tutor_opinion_accuracy": 0.5,
     }
+    assert tuple(found) == skills.MEASURED
     sizes = [min(batch_size, 10 - start) for start in range(0, 10, batch_size)]
     sampled = [False, True, False, False]  # student, sampled student, check, tutor
     assert replies.batches == [(n, 77, how) for how in sampled for n in sizes]

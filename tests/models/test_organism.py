@@ -144,6 +144,7 @@ def test_no_document_contains_a_probe_problem(tmp_path, monkeypatch):
     assert made.final_loss == 2.0
     measured = skills.measure(made.model, made.tokenizer, made.probe, TUTOR)
     assert measured["tutor_parsed"] == measured["student_accuracy_greedy"] == 0.0
+    assert measured["tutor_opinion_accuracy"] is None  # of replies that parse, of which none is
     probe, *_ = seen["probes"]
     assert len(probe) > 400
     assert all(any(q in prompt for q in probe) for prompt in seen["measured on"])

@@ -23,6 +23,13 @@ from thinktuning.models.families import Problem
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# The numbers in `summary`.
+MEASURED = (
+    *("num_problems", "student_accuracy_greedy", "student_accuracy_sampled"),
+    *("student_reflection_rate_sampled", "student_asked_to_check_accuracy"),
+    *("tutor_accuracy", "tutor_parsed", "tutor_opinion_accuracy"),
+)
+
 
 def measure(
     model: "PreTrainedModel",
@@ -90,7 +97,7 @@ class Replies(NamedTuple):
 
 
 def summary(replies: Sequence[Replies]) -> dict[str, Any]:
-    """Return what is measured of some problems."""
+    """Return what is measured of some problems; the opinions' accuracy is None if none parses."""
     judged = [
         (feedback.opinion == "correct") == each.right(each.sampled)
         for each in replies
@@ -104,5 +111,5 @@ def summary(replies: Sequence[Replies]) -> dict[str, Any]:
         "student_asked_to_check_accuracy": fmean(r.right(r.checked) for r in replies),
         "tutor_accuracy": fmean(r.right(r.taught) for r in replies),
         "tutor_parsed": len(judged) / len(replies),
-        "tutor_opinion_accuracy": sum(judged) / max(1, len(judged)),
+        "tutor_opinion_accuracy": fmean(judged) if judged else None,
     }

@@ -1,6 +1,7 @@
 """The study sections `model` and `warmup`."""
 
 import importlib.util
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -121,6 +122,11 @@ class AnyDocumentsConfig(DocumentsConfig):
             if len(set(given)) != len(given):
                 raise ValueError(f"families.{name}.bands {given} repeat; list each band once")
         return self
+
+    def unread(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys of this section that have no effect, and why: those of sums."""
+        for key in ("min_terms", "max_terms", "chain_sum_share") if self.families else ():
+            yield key, "its documents are those of families"
 
     def bands(self) -> dict[str, list[str]]:
         """Return the bands of each family, from easy to longer; {} without families."""

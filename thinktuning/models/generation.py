@@ -25,12 +25,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from accelerate.utils import is_peft_model
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
 
 from thinktuning.models.decodable import UnsupportedError
 from thinktuning.models.decoding import decode
+from thinktuning.models.emulated import products_in_float32
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +41,16 @@ def generate(model: Any, *args: Any, **kwargs: Any) -> Any:
     """Do what the model's own `generate` does, by `decode` where it is valid."""
     stock: Callable[..., Any] = type(model).generate
     passed = ("assistant_model", "custom_generate", "streamer", "tokenizer")  # not on to `decode`
-    try:
-        if is_sharded(model, kwargs.get("synced_gpus")):
-            raise UnsupportedError("its weights are sharded")
-        if given := [name for name in passed if kwargs.get(name) is not None]:
-            raise UnsupportedError(f"{given} are given")
-        return stock(model, *args, **kwargs, custom_generate=decode)
-    except UnsupportedError as reason:
-        logger.info("%s generates by transformers' own loop: %s", type(model).__name__, reason)
-    return stock(model, *args, **kwargs)
+    with products_in_float32(model.dtype == torch.bfloat16):
+        try:
+            if is_sharded(model, kwargs.get("synced_gpus")):
+                raise UnsupportedError("its weights are sharded")
+            if given := [name for name in passed if kwargs.get(name) is not None]:
+                raise UnsupportedError(f"{given} are given")
+            return stock(model, *args, **kwargs, custom_generate=decode)
+        except UnsupportedError as reason:
+            logger.info("%s generates by transformers' own loop: %s", type(model).__name__, reason)
+        return stock(model, *args, **kwargs)
 
 
 @contextmanager

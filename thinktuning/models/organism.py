@@ -160,6 +160,8 @@ def pretrain(
     from torch.nn.functional import cross_entropy
     from tqdm import tqdm
 
+    from thinktuning.models.emulated import products_in_float32
+
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     rest = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
     optimizers: list[torch.optim.Optimizer] = [
@@ -190,7 +192,8 @@ def pretrain(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
+            with products_in_float32():  # Muon's are in bfloat16
+                optimizer.step()
             scheduler.step()
         model.zero_grad()
         losses.append(loss.item())
