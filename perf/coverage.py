@@ -54,6 +54,12 @@ def binomial_share(p, n):
     return Case(name, p, lambda rng: [rng.binomial(1, p, (1, n)).astype(float)])
 
 
+def agreeing_seeds(p, n):
+    """Three seeds that answer every question alike."""
+    name = f"3 seeds that never disagree, p = {p}, {n} questions x 1"
+    return Case(name, p, lambda rng: [np.tile(rng.binomial(1, p, n), (3, 1)).astype(float)])
+
+
 def normal_mean(shift, deviation):
     """The mean of a logistic-normal chance, by quadrature."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
@@ -113,16 +119,28 @@ def beta_difference(ab, cd, n, k):
     return Case(name, ab[0] / sum(ab) - cd[0] / sum(cd), draw)
 
 
-def seeds_difference(num_seeds, n, k, shift, deviation):
+def flips_difference(flipped, before, after, n, k):
+    """Both agree, but on a share of the questions one solves nearly always, the other never."""
+
+    def draw(rng):
+        chance = np.where(rng.random((1, n)) < flipped, after, before)
+        return tuple([rng.binomial(k, x) / k] for x in (np.full((1, n), before), chance))
+
+    name = f"{100 * flipped:g}% of the questions from {before:g} to {after:g}, {n} x {k}"
+    return Case(name, flipped * (before - after), draw)
+
+
+def seeds_difference(num_seeds, n, k, shift, deviation, base=0):
     """A method with several seeds minus an untrained one."""
 
     def draw(rng):
-        questions = 1.5 * rng.standard_normal((1, n))
+        questions = base + 1.5 * rng.standard_normal((1, n))
         trained = questions + shift + deviation * rng.standard_normal((num_seeds, 1))
         trained = trained + 0.5 * rng.standard_normal((num_seeds, n))
         return tuple([rng.binomial(k, logistic(x)) / k] for x in (trained, questions))
 
-    truth = normal_mean(shift, np.sqrt(1.5**2 + 0.5**2 + deviation**2)) - normal_mean(0, 1.5)
+    truth = normal_mean(base + shift, np.sqrt(1.5**2 + 0.5**2 + deviation**2))
+    truth -= normal_mean(base, 1.5)
     name = f"{num_seeds} seeds (sd {deviation}) - untrained, {n} questions x {k}"
     return Case(f"{name}, mean {abs(round(truth, 2))}", truth, draw)
 
@@ -140,13 +158,25 @@ SHARES = [
     *(seeds_share(3, n, k, 3, s) for n, k, s in [(300, 4, 0.3), (300, 4, 0.8), (30, 4, 0.3)]),
     *(seeds_share(5, 300, 4, shift, s) for shift, s in [(0, 0.3), (3, 0.8)]),
     seeds_share(3, 100, 4, 0, 0.3, tasks=3),
+    *(agreeing_seeds(p, n) for p, n in [(0.98, 30), (0.95, 60)]),
+]
+NEAR_AN_END = [  # a t interval over a few seeds misses on the side of the tail
+    *(seeds_share(3, n, k, 5, s) for n, k, s in [(300, 1, 0.5), (300, 1, 1.5), (1319, 4, 0.8)]),
+    *(seeds_share(5, n, k, 5, s) for n, k, s in [(300, 1, 1.0), (1319, 4, 1.0)]),
+    *(seeds_difference(n, 300, 4, 0, 1.0, base=-4) for n in (3, 5)),
 ]
 DIFFERENCES = [
+    *(flips_difference(q, 0.99, 0, n, k) for q, n, k in [(0.03, 30, 32), (0.05, 30, 32)]),
+    *(flips_difference(q, 0.99, 0, n, k) for q, n, k in [(0.02, 60, 32), (0.01, 100, 10)]),
+    *(flips_difference(q, 0.99, 0, n, k) for q, n, k in [(0.005, 198, 10), (0.005, 300, 4)]),
+    *(flips_difference(0.05, 0.01, 0.9, n, k) for n, k in [(30, 32), (30, 4)]),
     *(binary_difference(*case) for case in [(0.1, 0.1, 30), (0.3, 0.1, 30), (0.05, 0.01, 100)]),
     *(binary_difference(*case) for case in [(0.01, 0.0, 300), (0.05, 0.01, 300), (0.3, 0.1, 300)]),
     *(beta_difference((1, 1), (2, 1), n, k) for n, k in [(10, 4), (30, 32), (300, 4)]),
     *(beta_difference((0.2, 0.2), (0.3, 0.1), n, k) for n, k in [(30, 4), (30, 32)]),
     *(beta_difference((0.05, 1), (0.1, 1), n, k) for n, k in [(30, 4), (60, 32), (300, 4)]),
+    beta_difference((5, 0.05), (1, 0.05), 30, 32),
+    beta_difference((0.02, 2), (0.05, 2), 30, 10),
     *(seeds_difference(3, n, k, 0, s) for n, k, s in [(300, 4, 0.0), (300, 4, 0.3), (30, 32, 0.3)]),
     *(seeds_difference(3, 300, 4, 2, s) for s in (0.3, 0.8)),
     *(seeds_difference(5, 300, 4, 0, s) for s in (0.3, 0.8)),
@@ -193,6 +223,24 @@ def power(num_seeds, n, num_studies, rng, seed_sd, question_sd=0.3, error_sd=0.3
     return found / num_studies, counted / num_studies
 
 
+def power_of_verdicts(n, discordant, num_studies, rng):
+    """Return how often a second study finds what a first one in which little differs promises.
+
+    One answer to each question. In the first study each method alone is right on a share
+    `discordant` of the questions; in the second one method also wins the detectable effect.
+    """
+    found = counted = 0
+    while counted < num_studies:
+        first = difference(*binary_difference(discordant, discordant, n).draw(rng))
+        if first.p < 0.05 or first.detectable is None:
+            continue
+        counted += 1
+        more = min(discordant + first.detectable, 1 - discordant)
+        second = difference(*binary_difference(more, discordant, n).draw(rng))
+        found += second.p < 0.05
+    return found / num_studies
+
+
 def false_alarms(num_seeds, deviation, num_studies, rng):
     """Return how often normally distributed seeds are taken for split ones."""
     split = 0
@@ -206,7 +254,9 @@ def lines(num_studies) -> Iterator[str]:
     rng = np.random.default_rng(0)
     error = 100 * np.sqrt(0.95 * 0.05 / num_studies)
     yield f"{num_studies} studies each: a coverage of 95% has a Monte-Carlo error of {error:.1f}.\n"
-    for name, cases in (("accuracies", SHARES), ("paired differences", DIFFERENCES)):
+    groups = {"accuracies": SHARES, "paired differences": DIFFERENCES}
+    groups["near 0 or 1, seeds that differ"] = NEAR_AN_END
+    for name, cases in groups.items():
         yield f"| {name} | coverage, % | width, points | t interval over questions, % |"
         yield "|---|---|---|---|"
         for case in cases:
@@ -223,6 +273,11 @@ def lines(num_studies) -> Iterator[str]:
         ours, normal = power(num_seeds, n, num_studies, rng, sd)
         seeds = f"{num_seeds} seeds (sd {100 * sd:g} points)" if num_seeds > 1 else "1 seed"
         yield f"| {seeds}, {n} questions | {100 * ours:.0f} | {100 * normal:.0f} |"
+    yield "\n| detectable where little differs, alone right | found, % |\n|---|---|"
+    for n, q in [(30, 0), (300, 0), (1319, 0), (30, 0.1), (100, 0.02), (300, 0.01), (1319, 0.02)]:
+        of_case = np.random.default_rng(crc32(f"{n} {q}".encode()))
+        share_found = power_of_verdicts(n, q, num_studies, of_case)
+        yield f"| {100 * q:g}% each, {n} questions x 1 | {100 * share_found:.0f} |"
     yield "\n| normal seeds taken for split, % | sd 5 points | sd 10 | sd 20 |\n|---|---|---|---|"
     for num_seeds in (3, 5):
         shares = [false_alarms(num_seeds, sd, num_studies, rng) for sd in (0.05, 0.1, 0.2)]

@@ -206,6 +206,9 @@ def test_pass_at_k_and_majority(tmp_path: Path) -> None:
     # between right and wrong: 1, 0, 1/2, 1/2.
     assert numbers(base, "pass_at_k", "maj_at_k") == [0.75, 0.5]
     assert numbers(method, "pass_at_k", "maj_at_k") == [1, 0.875]
+    # The method reflects in one of a question's two answers, the base in none.
+    assert numbers(method, "reflection_rate", "reflection_pass_at_k") == [0.5, 1]
+    assert numbers(base, "reflection_pass_at_k") == [0]
 
 
 def test_subsets_of_a_task(tmp_path: Path) -> None:

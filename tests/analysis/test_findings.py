@@ -185,3 +185,20 @@ def test_a_sweep_says_at_which_points():
         " 20.0 points [10.0, 30.0]; not settled at b."
     )
     assert told[2].startswith("ThinkTuning is ahead of zero-shot at 3 of 3 points")
+    for each in given:  # as on the page of the point
+        each |= {f"diff_{name}_p_holm": 0.06 for name in ("base", "grpo")}
+    assert not [told for told in texts(sweep_findings(job, given)) if "is ahead" in told]
+
+
+def test_seeds_that_succeed_or_fail_are_counted():
+    split = {"seeds_above": 2.0, "seeds_above_ci_low": 0.094, "seeds_above_ci_high": 0.992}
+    split |= {"seeds_threshold": 0.5, "seed_values": "0.1 0.8 0.9"}
+    found = findings(JOB, rows(NONE, OPEN, NONE, **split), {})
+    told = [text for text in texts(found.marked) if "succeed or fail" in text]
+    assert told[0] == (
+        "Seeds of ThinkTuning succeed or fail  in accuracy on sums, so their mean's interval does"
+        " not hold: 2 of 3 seeds above 50% [9, 99]."
+    )
+    all_above = split | {"seeds_above": 3.0}  # another method's seeds split, not these
+    marked = findings(JOB, rows(NONE, OPEN, NONE, **all_above), {}).marked
+    assert not [text for text in texts(marked) if "succeed or fail" in text]

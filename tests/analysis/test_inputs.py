@@ -8,6 +8,7 @@ from answered_study import BASE, METHOD, study, write_results
 
 from thinktuning.analysis.inputs import check_inputs
 from thinktuning.io.errors import StudyError
+from thinktuning.io.files import sha256
 
 RUN = "runs/method/seed1/provenance.json"
 ZERO_SHOT = "eval/base/seed0/sums/results.json"
@@ -61,3 +62,16 @@ def test_a_model_that_was_replaced_is_refused(job, tmp_path):
     file.write_text(json.dumps(made | {"model_sha256": "another"}))
     with pytest.raises(StudyError, match=r"come from different models, .*`snakemake -R evaluate`"):
         check_inputs(job, tmp_path)
+
+
+def test_answers_that_are_not_those_of_their_summary_are_refused(job, tmp_path):
+    summary, other = tmp_path / EVALUATED, tmp_path / ZERO_SHOT
+    samples = summary.with_name("samples.jsonl")
+    made = json.loads(summary.read_text()) | {"samples_sha256": sha256(samples)}
+    summary.write_text(json.dumps(made))
+    check_inputs(job, tmp_path)
+    lines = samples.read_text().splitlines(keepends=True)
+    for text in ("".join(lines[:-2]), other.with_name("samples.jsonl").read_text()):
+        samples.write_text(text)
+        with pytest.raises(StudyError, match=r"samples\.jsonl: is not the file that results\.json"):
+            check_inputs(job, tmp_path)

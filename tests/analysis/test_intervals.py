@@ -77,6 +77,27 @@ def test_no_difference_seen_is_not_a_difference_of_exactly_0():
     assert found.detectable > half_width
 
 
+def test_a_rare_difference_is_not_bounded_by_the_largest_that_was_seen():
+    """One differing answer of 9,600 is no more evidence of equality than none is."""
+    alike, almost = np.zeros((300, 32)), np.zeros((300, 32))
+    almost[0, 0] = 1
+    found = paired_difference(almost, alike)
+    # 1/32, -0.7071 and 0.7071 in 302 questions
+    values = np.concatenate([[1 / 32], np.zeros(299), [-(0.5**0.5), 0.5**0.5]])
+    half_width = stats.t.ppf(0.975, 299) * stats.sem(values)
+    assert found.ci_low == pytest.approx(values.mean() - half_width)
+    assert 0.006 < half_width < 0.007
+
+
+def test_seeds_that_never_disagree_are_no_more_evidence_than_one():
+    one = np.array([[1.0] * 19 + [0.0]])
+    for seeds in (one, np.tile(one, (3, 1))):
+        found = share([seeds], 0.95, [1])
+        assert (found.ci_low, found.ci_high) == pytest.approx(clopper_pearson(19, 20))
+    several = np.tile([[0.5, 1.0, 0.0, 0.75]], (5, 1))
+    assert share([several], 0.95, [4]) == share([several[:1]], 0.95, [4])
+
+
 def test_two_questions_prove_nothing():
     for a, b in [([[1], [1]], [[0], [0]]), ([[1, 1], [1, 1]], [[0, 1], [1, 0]])]:
         found = paired_difference(a, b)
@@ -127,6 +148,21 @@ def test_scores_beyond_0_and_1_have_no_interval(scores):
             call(scores)
 
 
+@pytest.mark.parametrize("confidence", [95, 1, 0, -1, float("nan")])
+def test_a_confidence_is_a_share(confidence):
+    verdicts = [[1], [0], [1]]
+    calls = [accuracy, lambda *args: paired_difference(verdicts, *args)]
+    calls += [lambda _, c: minimum_detectable_effect(0.01, 10, c)]
+    for call in calls:
+        with pytest.raises(ValueError, match="confidence: expected a share between 0 and 1"):
+            call(verdicts, confidence)
+
+
+def test_what_was_not_tested_is_no_hypothesis():
+    assert holm([None, 0.01, float("nan"), 0.04])[:2] == [None, pytest.approx(0.02)]
+    assert holm([None]) == [None]
+
+
 def test_holm():
     # sorted .005 * 4 = .02, .01 * 3 = .03, .03 * 2 = .06, max(.06, .04 * 1) = .06
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
@@ -159,6 +195,18 @@ def test_a_second_study_finds_the_detectable_effect_of_a_first_in_80_percent(n):
     assert np.mean(found) == pytest.approx(0.8, abs=0.025)
 
 
+@pytest.mark.parametrize("n", [300, 1319])
+def test_the_detectable_effect_is_found_where_a_first_study_saw_no_difference(n):
+    """A gain of 0/1 answers has a variance that a study without any difference cannot show."""
+    rng = np.random.default_rng(0)
+    zeros = np.zeros((1, n))
+    effect = difference([zeros], [zeros]).detectable
+    found = [
+        difference([rng.binomial(1, effect, (1, n)) * 1.0], [zeros]).p < 0.05 for _ in range(400)
+    ]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+
+
 # --- coverage of the 95% intervals; perf/coverage.py has more cases and more studies --------------
 
 
@@ -170,6 +218,12 @@ def coverage(interval, truth, draw, num_studies=600):
 
 def beta(rng, a, b, n, k):
     return rng.binomial(k, rng.beta(a, b, (1, n))) / k
+
+
+def flipped(rng, share_flipped, n, k):
+    """One method solves nearly every question, the other one all but a few that it never does."""
+    chance = np.where(rng.random((1, n)) < share_flipped, 0.0, 0.99)
+    return rng.binomial(k, 0.99, (1, n)) / k - rng.binomial(k, chance) / k
 
 
 def logits(rng, seeds, n, k, deviation, shift=0.0):
@@ -202,6 +256,8 @@ def test_an_accuracys_interval_covers(truth, draw):
         (0.0, lambda rng: [beta(rng, 0.1, 2, 30, 32) - beta(rng, 0.1, 2, 30, 32)]),
         (2 / 2.1 - 0.5, lambda rng: [beta(rng, 2, 0.1, 30, 4) - beta(rng, 1, 1, 30, 4)]),
         (0.0, lambda rng: [logits(rng, 3, 100, 4, 0.5) - logits(rng, 1, 100, 4, 0)]),
+        (0.03 * 0.99, lambda rng: [flipped(rng, 0.03, 30, 32)]),
+        (0.01 * 0.99, lambda rng: [flipped(rng, 0.01, 100, 10)]),
     ],
 )
 def test_a_differences_interval_covers(truth, draw):

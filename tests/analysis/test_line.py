@@ -35,6 +35,12 @@ def test_the_published_line_through_pearsons_data():
     assert distance == pytest.approx(11.8663532, abs=1e-6)
 
 
+def test_points_of_one_x_up_to_rounding_have_no_line():
+    x = np.array([0.3, np.nextafter(0.3, 1), 0.1 + 0.2])
+    for scale in (1.0, 1e-5):
+        assert fit_line(points(scale * x, [0.1, 0.2, 0.3], 0.0, 0.01)) is None
+
+
 @pytest.mark.parametrize("correlation", [-0.7, 0.0, 0.9])
 def test_the_line_minimizes_the_distances(correlation):
     rng = np.random.default_rng(0)

@@ -50,8 +50,8 @@ def test_verdicts_are_compared_over_all_pairs_of_samples(tmp_path, capsys):
     b = write(tmp_path / "b.jsonl", {"q1": [0, 1, 1, 1], "q2": [0, 0, 0, 1]})
     out = compared(capsys, a, b)
     assert "accuracy, %: 25.0 [0.0, 100.0]; 2 questions, samples per question: 2" in out
-    # 3/4 - 1/2 and 1/4 - 0 are equal, and two more are -1/4 and 1/4: mean 1/8, se 1/8, t_1 = 12.7
-    assert "B minus A +25.0 [-100.0, +100.0] points, paired by question, p = 0.500" in out
+    # 3/4 - 1/2 and 1/4 - 0 are equal, and two more are -0.707 and 0.707: mean 1/8, se 0.2975
+    assert "B minus A +25.0 [-100.0, +100.0] points, paired by question, p = 0.747" in out
     # wrong to right: 1/2 * 3/4 and 1 * 1/4; right to wrong: 1/2 * 1/4 and 0
     assert "wrong to right 31.2%, right to wrong 6.2%, right to right 18.8%" in out
     # a wrong text of A, and a right one of B

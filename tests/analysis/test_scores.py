@@ -1,5 +1,7 @@
 """Scores of questions against values worked by hand, and the votes that a majority counts."""
 
+from collections import Counter
+
 import pytest
 
 from thinktuning.analysis.scores import avg_at_k, maj_at_k, pass_at_k
@@ -48,6 +50,22 @@ def test_answers_that_the_grader_holds_equal_vote_together():
     assert maj_at_k(cast, correct).tolist() == [0, 0, 1]
     by_text = votes(answers, correct, Grader(), None)
     assert maj_at_k(by_text, correct).tolist() == [0, 1, 1]
+
+
+def test_a_candidates_answers_all_equal_each_other():
+    """`5 cm` and `5 m` both equal `5`, not each other: two votes, in whatever order they come."""
+    row = ["7", "7", "5", "5 cm", "5 m"]
+    with Grader() as grader:
+        for order in ([0, 1, 2, 3, 4], [3, 0, 2, 4, 1], [4, 3, 2, 1, 0]):
+            answers = [row[i] for i in order]
+            correct = [[float(answer == "7") for answer in answers]]
+            cast = votes([answers], correct, grader, "number")
+            assert sorted(Counter(cast[0]).values()) == [1, 2, 2]
+            assert maj_at_k(cast, correct).tolist() == [0.5]
+
+
+def test_a_candidate_with_two_verdicts_scores_their_mean():
+    assert maj_at_k([["a", "a"], ["a", "a"]], [[1, 0], [0, 1]]).tolist() == [0.5, 0.5]
 
 
 def test_letters_vote_together_however_they_are_written():

@@ -10,9 +10,23 @@ import pytest
 from answered_study import numbers, read
 
 from thinktuning.analysis.comparison import Answers
-from thinktuning.analysis.intervals import difference
-from thinktuning.analysis.report.sweep_page import columns_of, common_name, methods_table
-from thinktuning.analysis.sweep import covariance, places, point_rows, quantity
+from thinktuning.analysis.intervals import Difference, Estimate, difference
+from thinktuning.analysis.report.sweep_page import (
+    columns_of,
+    common_name,
+    fits_table,
+    methods_table,
+)
+from thinktuning.analysis.sweep import (
+    Place,
+    covariance,
+    fit_rows,
+    fits,
+    places,
+    point_rows,
+    quantity,
+)
+from thinktuning.analysis.sweep_figure import draw
 from thinktuning.commands.sweep import sweep
 from thinktuning.io.errors import StudyError
 from thinktuning.study.config import ComparisonConfig
@@ -176,6 +190,28 @@ def test_on_a_logarithmic_scale_points_are_joined(tmp_path):
         put_together(tmp_path, zero)
 
 
+def test_points_are_joined_on_a_linear_scale(tmp_path):
+    write(tmp_path)
+    put_together(tmp_path, JOB.model_copy(update={"x": "steps", "join": True}))
+    assert (tmp_path / "tables/sweep_fit.csv").read_text() == "task\n"
+    text = (tmp_path / "plots/sweep.svg").read_text()
+    assert "bars: 95% intervals" in text and "band" not in text
+
+
+def test_series_are_joined_with_a_marker_for_each(tmp_path):
+    names = dict(zip(JOB.points, ("few", "few", "many"), strict=True))
+    points = {point: values | {"data": names[point]} for point, values in JOB.points.items()}
+    job = JOB.model_copy(update={"x": "steps", "series": "data", "points": points})
+    write(tmp_path)
+    put_together(tmp_path, job)
+    assert (tmp_path / "tables/sweep_fit.csv").read_text() == "task\n"
+    text = (tmp_path / "plots/sweep.svg").read_text()
+    assert all(f">{shown}<" in text for shown in ("data: few", "data: many", "a|b", "steps"))
+    assert "band" not in text and "Fitted lines" not in (tmp_path / "report/index.html").read_text(
+        encoding="utf-8"
+    )
+
+
 def test_a_row_for_each_method_has_a_marker_for_each_point(tmp_path):
     write(tmp_path)
     methods = ["asked", "method"]
@@ -215,7 +251,9 @@ def test_seeds_of_a_gain(tmp_path):
     found["method", "sums"] = answers([MOST, ALL])
     (place,) = places(JOB, "steps-4", found, {})
     assert place.seeds == [0.5, 0.75] and place.gain.ci_low is None and place.gain.se > 0
-    found = {key: replace(each, figures={"mean_tokens": 5.0}) for key, each in found.items()}
+    figures = {"reflection_pass_at_k": 0.0, "mean_tokens": 5.0}
+    figures |= {"no_answer_rate": 0.25, "truncation_rate": 0.125}
+    found = {key: replace(each, figures=figures) for key, each in found.items()}
     compared = COMPARED.model_copy(update={"seeds": COMPARED.seeds | {"method": [0, 1]}})
     points = {"steps-4": {"steps": 4, "budget": {"as": "method"}}}
     job = JOB.model_copy(update={"comparison": compared, "points": points})
@@ -223,7 +261,26 @@ def test_seeds_of_a_gain(tmp_path):
     assert {(row["axis_steps"], row["axis_budget"]) for row in rows} == {(4, '{"as": "method"}')}
     *_, last = methods_table(job, rows, "sums").body
     shown = ["87.5 (seeds 75.0, 100.0)", "+62.5 (seeds +50.0, +75.0)", "0.0 (seeds 0.0, 0.0)"]
-    assert last == ["steps-4", "a|b", *shown, "5"]
+    assert last == ["steps-4", "a|b", *shown, "12.5", "25.0", "5"]
+
+
+def test_a_line_has_an_interval_only_where_all_its_points_have_one():
+    estimate = Estimate(0.1, 0.0, 0.2, 0.05, 100)
+    of_all = [
+        Place(f"p{i}", "method", "sums", replace(estimate, mean=0.1 * i), gain, 0.0, [])
+        for i, gain in enumerate(
+            [Difference(0.1 * j, 0, 1, 0.05, 100, 0.5, None) for j in range(4)]
+        )
+    ]
+    last = replace(of_all[-1], gain=replace(of_all[-1].gain, ci_low=None, ci_high=None))
+    for found, has_interval in ((of_all, True), ([*of_all[:-1], last], False)):
+        lines = fits(JOB, found)
+        assert lines["sums", "method"].has_interval == has_interval
+        (row,) = fit_rows(JOB, lines)
+        assert row["slope"] is not None and (row["slope_ci_low"] is not None) == has_interval
+        ((*_, slope, intercept, _),) = fits_table(JOB, [row]).body
+        assert ("[" in slope, "[" in intercept) == (has_interval, has_interval)
+        assert ("PolyCollection" in draw(JOB, found, lines)) == has_interval
 
 
 def test_keys_that_change_together_are_one_column():

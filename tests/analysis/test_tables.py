@@ -16,6 +16,7 @@ def test_columns_and_markdown(tmp_path: Path) -> None:
         *("reflection_rate", "reflection_ci_low", "reflection_ci_high"),
         *(
             "pass_at_k",
+            "reflection_pass_at_k",
             "maj_at_k",
             "mean_tokens",
             "truncation_rate",

@@ -75,6 +75,15 @@ def test_a_method_is_marked_if_in_some_seed_nobody_was_taught():
     assert runs(metrics(4, **GRPO)) == []  # nobody was to be taught
 
 
+def test_a_teacher_whose_schedule_never_guides_is_marked(tmp_path: Path) -> None:
+    job = study([0]).model_copy(update={"unguided": ["method"]})
+    write_answers(tmp_path, job, ONE_SEED)
+    write_jsonl(tmp_path / "runs/method/seed0/metrics.jsonl", metrics(3, **GRPO))
+    compare(job, tmp_path, tmp_path / "tables", tmp_path / "plots")
+    assert "(taught 0 of 0 asked)" in (tmp_path / "tables/comparison.md").read_text()
+    assert marks({0: run_figures(metrics(3))}, unguided=True) == []
+
+
 def test_a_method_is_marked_if_half_of_a_runs_batches_gave_no_signal():
     quiet = [*metrics(2), batch(3, **SILENT), batch(4, **SILENT)]
     assert runs(quiet) == ["no signal in 2 of 4 batches"]

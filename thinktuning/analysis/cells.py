@@ -5,6 +5,8 @@ from typing import Any
 
 from thinktuning.analysis.comparison import ComparisonRow
 
+SPLIT = {"": "accuracy", "reflection_": "reflection"}  # columns' prefix -> what seeds split in
+
 
 def estimate_text(
     row: Mapping[str, Any], key: str, prefix: str | None = None, sign: str = ""
@@ -18,10 +20,16 @@ def estimate_text(
         sign: `+` for a difference.
     """
     prefix = f"{key}_" if prefix is None else prefix
+    ends = (row[f"{prefix}ci_low"], row[f"{prefix}ci_high"])
+    return interval_text(row[key], *ends, seed_values(row, prefix), sign)
+
+
+def seed_values(row: Mapping[str, Any], prefix: str) -> Sequence[float]:
+    """Return the values of a row's seeds, none for an untrained method."""
     seeds = row.get(f"{prefix}seed_values") or ()
-    if not isinstance(seeds, tuple):  # a cell of a CSV file
-        seeds = [float(value) for value in str(seeds).split()]
-    return interval_text(row[key], row[f"{prefix}ci_low"], row[f"{prefix}ci_high"], seeds, sign)
+    if isinstance(seeds, tuple):
+        return seeds
+    return [float(value) for value in str(seeds).split()]  # a cell of a CSV file
 
 
 def interval_text(
@@ -58,18 +66,32 @@ def detectable_text(row: ComparisonRow, baseline: str) -> str:
     return f"{100 * effect:.1f}" if effect >= 0.001 else f"{100 * effect:.2g}"
 
 
+def seeds_above_text(row: Mapping[str, Any], prefix: str) -> str:
+    """Format how many seeds succeed, with the exact interval; "" if they do not split.
+
+    Args:
+        row: of comparison.csv or sweep.csv, also as it was read from there.
+        prefix: of the columns, a key of `SPLIT`.
+    """
+    above = row.get(f"{prefix}seeds_above")
+    if above is None:
+        return ""
+    limit, low, high = (
+        100 * row[f"{prefix}seeds_{name}"]
+        for name in ("threshold", "above_ci_low", "above_ci_high")
+    )
+    num_seeds = len(seed_values(row, prefix))
+    return f"{above:.0f} of {num_seeds} seeds above {limit:.0f}% [{low:.0f}, {high:.0f}]"
+
+
 def successes_text(rows: Sequence[ComparisonRow]) -> str:
     """Say how many seeds succeed, for a task on which those of some method split."""
-    lines = []
-    for prefix, what in (("", "accuracy"), ("reflection_", "reflection")):
-        for row in (row for row in rows if row[f"{prefix}seeds_above"] is not None):
-            above, limit = row[f"{prefix}seeds_above"], row[f"{prefix}seeds_threshold"]
-            low, high = (row[f"{prefix}seeds_above_ci_{end}"] for end in ("low", "high"))
-            values = row[f"{prefix}seed_values"]
-            lines.append(
-                f"- {row['label']}, {what}: {above} of {len(values)} seeds above"
-                f" {100 * limit:.0f}% [{100 * low:.0f}, {100 * high:.0f}]."
-            )
+    lines = [
+        f"- {row['label']}, {what}: {found}."
+        for prefix, what in SPLIT.items()
+        for row in rows
+        if (found := seeds_above_text(row, prefix))
+    ]
     if not lines:
         return ""
     return "\n".join(

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from thinktuning.analysis.cells import estimate_text, p_value_text
+from thinktuning.analysis.cells import (
+    SPLIT,
+    estimate_text,
+    p_value_text,
+    seed_values,
+    seeds_above_text,
+)
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.study.jobs import CompareJob, SweepJob
 
@@ -74,7 +80,7 @@ def findings(
             sentence = open_difference(job, by_scope[scope], method, baseline)
             unsettled.setdefault(scope, []).append(sentence)
     of_all = by_scope[headline]
-    problems = marked(job, of_all, marks, surprises)
+    problems = [*marked(job, of_all, marks, surprises), *split_seeds(rows)]
     return Findings(settled, [*chain(*unsettled.values())], problems, reflection(of_all))
 
 
@@ -223,12 +229,30 @@ def marked(
     return found
 
 
+def split_seeds(rows: Sequence[Row]) -> list[Sentence]:
+    """Say how many seeds succeed, where those of a method succeed or fail."""
+    return [
+        Sentence(
+            f"Seeds of {row['label']} succeed or fail",
+            f" in {what} on {row['task']}, so their mean's interval does not hold: {found}.",
+        )
+        for row in rows
+        for prefix, what in SPLIT.items()
+        if (found := seeds_above_text(row, prefix)) and splits(row, prefix)
+    ]
+
+
+def splits(row: Row, prefix: str) -> bool:
+    """Return whether the row's own seeds are on both sides of its task's threshold."""
+    return 0 < float(row[f"{prefix}seeds_above"]) < len(seed_values(row, prefix))
+
+
 def sweep_findings(job: SweepJob, rows: Sequence[Row]) -> list[Sentence]:
     """Return a sentence per pair of methods: at which points of a sweep one is ahead.
 
     Args:
         job: the sweep.
-        rows: those of sweep.csv in the headline's scope; their p are not adjusted.
+        rows: those of sweep.csv in the headline's scope.
     """
     found = []
     for method, baseline in pairs(job.comparison):
@@ -249,4 +273,8 @@ def sweep_findings(job: SweepJob, rows: Sequence[Row]) -> list[Sentence]:
             claim = f"{names[0]} and {names[1]}"
         groups = [("", at[first]), ("behind at ", at[last]), ("not settled at ", at[OPEN])]
         found.append(Sentence(claim, ": " + "; ".join(a + listed(b) for a, b in groups if b) + "."))
-    return found
+    return found + [
+        Sentence(f"At {point}", f": {sentence.claim}{sentence.rest}")
+        for point in job.points
+        for sentence in split_seeds([row for row in rows if row["point"] == point])
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from thinktuning.analysis.results import evaluations, read_json, runs
 from thinktuning.io.errors import StudyError
+from thinktuning.io.files import sha256
 from thinktuning.study.jobs import CompareJob
 
 Hashes = dict[Path, str | None]  # file of a result -> hash of one of its inputs
@@ -34,7 +35,9 @@ def check_inputs(job: CompareJob, results: Path) -> None:
             directories = evaluations(job, results, method, task)
             for seed, directory in zip(job.evaluated_seeds[method], directories, strict=True):
                 path = directory / "results.json"
-                found = read_json(path, ["inputs"])["inputs"]
+                summary = read_json(path, ["inputs"])
+                check_samples(directory / "samples.jsonl", summary)
+                found = summary["inputs"]
                 evaluated[method][path] = found
                 data[path] = found["data"]
                 if (method, seed) in records:
@@ -50,6 +53,20 @@ def check_inputs(job: CompareJob, results: Path) -> None:
         check_same(column(of_runs | of_evaluations, "prompt"), "prompts", "train evaluate")
         check_same(column(of_runs, "teacher_prompt"), "prompts of the teacher", "train")
         check_same(column(of_runs, "teacher_model"), "models of the teacher", "train")
+
+
+def check_samples(path: Path, summary: Mapping[str, Any]) -> None:
+    """Refuse answers that are not those which results.json summarizes: a file cut, or another's.
+
+    Raises:
+        StudyError: names the file.
+    """
+    recorded = summary.get("samples_sha256")
+    if recorded and path.is_file() and sha256(path) != recorded:
+        raise StudyError(
+            f"{path}: is not the file that results.json beside it was made from: it was changed,"
+            f" cut or copied from elsewhere; delete it and run `snakemake {path}`"
+        )
 
 
 def column(found: Mapping[Path, Mapping[str, str | None]], name: str) -> Hashes:

@@ -11,6 +11,7 @@ Coverage and power of everything here are simulated by perf/coverage.py.
 Quantiles are from scipy.special: scipy.stats has the same ones, and takes longer to import.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,10 @@ from thinktuning.analysis.variance import (
     t_quantile,
     with_pseudo_questions,
 )
+
+# Of a pseudo-question in a difference: with several answers a question, those that differ by more
+# may be missing from the sample. Two of this size have the variance of one that is won outright.
+LEAST_PSEUDO = math.sqrt(1 / 2)
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,10 @@ def accuracy(correct_N_K: ArrayLike, confidence: float = 0.95) -> Estimate:
         confidence: of the interval.
 
     Raises:
-        ValueError: a value is not between 0 and 1, or there are fewer than two questions.
+        ValueError: a value or the confidence is not between 0 and 1, or there are fewer than two
+            questions.
     """
+    check_confidence(confidence)
     correct = shares(correct_N_K)
     num_samples = [correct.shape[1]] if np.isin(correct, (0, 1)).all() else []
     return share([correct.mean(axis=1)[None]], confidence, num_samples)
@@ -86,6 +93,7 @@ def paired_difference(a_N_K: ArrayLike, b_N_K: ArrayLike, confidence: float = 0.
     Raises:
         ValueError: as in `accuracy`, or a and b have different numbers of questions.
     """
+    check_confidence(confidence)
     a, b = (shares(side).mean(axis=1)[None] for side in (a_N_K, b_N_K))
     if a.shape != b.shape:
         raise ValueError(f"expected the same questions, got {a.shape[1]} and {b.shape[1]}")
@@ -112,13 +120,15 @@ def share(
         n* = p (1 - p) / var(p) * (z / t)^2
 
     n* is estimated with two more questions, one all wrong and one all right, that weigh half each,
-    and is at most the number of answers.
+    and is at most the number of answers. Seeds that never disagree count as one.
 
     Args:
         tasks: for each task the (S, N) scores, in [0, 1].
         confidence: of the interval.
         num_samples: for each task the answers per question and seed, if they are known.
     """
+    if all((task == task[:1]).all() for task in tasks):
+        tasks = [task[:1] for task in tasks]
     plain = mean_of_tasks(tasks)
     p, n = plain.value, sum(task.shape[1] for task in tasks)
     if len(tasks) == len(tasks[0]) == 1 and np.isin(tasks[0], (0, 1)).all():
@@ -148,8 +158,9 @@ def difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.9
     """Return the mean over tasks of a - b, paired by question and seed.
 
     The interval and p are those of one t test, on the differences of the questions (and seeds) and
-    two more questions: one where a wins by the largest difference that was seen, and one where b
-    does. For one answer per question this is Bonett and Price's interval.
+    two more questions, one that a wins and one that b does, by the largest difference that was seen
+    and by at least `LEAST_PSEUDO`. For one answer per question this is Bonett and Price's interval,
+    with a quantile of t for the normal one. `detectable` is `minimum_detectable_effect`'s.
 
     Args:
         a: for each task the (S, N) scores in [0, 1]; of shape (1, N) for an untrained method, which
@@ -159,7 +170,8 @@ def difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.9
     """
     tasks = [x - y for x, y in zip(a, b, strict=True)]
     plain = mean_of_tasks(tasks)
-    sizes = [float(np.abs(d).max()) or 1.0 for d in tasks]  # nothing seen: anything is possible
+    largest = [float(np.abs(d).max()) for d in tasks]
+    sizes = [max(size, LEAST_PSEUDO) if size else 1.0 for size in largest]
     test = with_pseudo_questions(tasks, [(-size, size) for size in sizes], weight=1)
     half_width = test.half_width(confidence)
     df = test.degrees_of_freedom(confidence)
@@ -170,12 +182,18 @@ def difference(a: Sequence[Scores], b: Sequence[Scores], confidence: float = 0.9
         se=test.se,
         n=plain.num_questions,
         p=test.p_value(),
-        detectable=minimum_detectable_effect(test.se, df, confidence),
+        detectable=minimum_detectable_effect(
+            test.se, df, confidence, questions=len(tasks) ** 2 / sum(1 / d.shape[1] for d in tasks)
+        ),
     )
 
 
 def minimum_detectable_effect(
-    se: float, df: float, confidence: float = 0.95, power: float = 0.8
+    se: float,
+    df: float,
+    confidence: float = 0.95,
+    power: float = 0.8,
+    questions: float = math.inf,
 ) -> float | None:
     """Return the true difference that a t test finds with this power; None if it exceeds 1.
 
@@ -187,12 +205,17 @@ def minimum_detectable_effect(
 
         power = E[P(Z + (d / se) s_1 > t s_2)],  s_1^2, s_2^2 ~ chi^2_df / df
 
+    A difference has a variance of its own, which a sample in which little differs does not show: if
+    a share d of the questions is won outright, it is d (1 - d) / questions, and `se` is no less.
+
     Args:
         se: the standard error of such a difference.
         df: its degrees of freedom.
         confidence: of the interval that has to exclude 0.
         power: the share of comparisons in which it does.
+        questions: how many there are; of several tasks the number with the same variance.
     """
+    check_confidence(confidence)
     critical = t_quantile(confidence, df)
     chi2 = 2 * special.gammaincinv(df / 2, (np.arange(64) + 0.5) / 64)  # of equal probability
     s = np.sqrt(chi2 / df)
@@ -200,12 +223,27 @@ def minimum_detectable_effect(
     def surplus(shift: float) -> float:
         return float(special.ndtr(shift * s[:, None] - critical * s).mean()) - power
 
-    effect = se * float(optimize.brentq(surplus, 0.0, 1000 * critical))
+    shift = float(optimize.brentq(surplus, 0.0, 1000 * critical))
+    effect = max(se * shift, shift**2 / (questions + shift**2))  # d = shift se, for either se
     return effect if 0 < effect <= 1 else None
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return Holm's adjusted p-values, in the given order."""
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's adjusted p-values, in the given order; None and NaN are no hypotheses."""
     from statsmodels.stats.multitest import multipletests
 
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    tested = [i for i, p in enumerate(p_values) if p is not None and not math.isnan(p)]
+    adjusted = list(p_values)
+    if tested:
+        found = multipletests([p_values[i] for i in tested], method="holm")[1]
+        for i, p in zip(tested, found, strict=True):
+            adjusted[i] = float(p)
+    return adjusted
+
+
+def check_confidence(confidence: float) -> None:
+    """Refuse a confidence that is no share, such as 95 for 0.95."""
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"confidence: expected a share between 0 and 1, such as 0.95, got {confidence}"
+        )

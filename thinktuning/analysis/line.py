@@ -28,6 +28,7 @@ from scipy import optimize
 from thinktuning.analysis.variance import t_quantile
 
 FEWEST = 3  # points: two have a line, and no interval
+ROUNDING = 1e-9  # relative: means of the same answers in another order differ by less
 Array = NDArray[np.float64]
 
 
@@ -54,6 +55,7 @@ class Line:
         center_se: its standard error there.
         scatter: standard deviation of the points around the line, without their errors.
         num_points: n.
+        has_interval: whether the points' errors are known well enough for one.
     """
 
     slope: float
@@ -63,6 +65,7 @@ class Line:
     center_se: float
     scatter: float
     num_points: int
+    has_interval: bool = True
 
     def at(self, x: ArrayLike) -> Array:
         """Return the line's y."""
@@ -93,7 +96,7 @@ def fit_line(points: Points) -> Line | None:
         points: at least one of a point's variances must be above 0.
     """
     n = len(points.x)
-    if n < FEWEST or np.ptp(points.x) == 0:
+    if n < FEWEST or np.ptp(points.x) <= ROUNDING * np.abs(points.x).max():
         return None
 
     def surplus(scatter: float) -> float:

@@ -103,7 +103,9 @@ def read_samples(
         )
     shape = (1, len(counts), int(counts.iloc[0]))
     ids = [str(identifier) for identifier in counts.index]
-    correct_S_N_K = frame["correct"].to_numpy(dtype=float).reshape(shape)
+    correct_S_N_K, reflects_S_N_K = (
+        frame[name].to_numpy(dtype=float).reshape(shape) for name in ("correct", "reflects")
+    )
     answers_N_K = frame["answer"].to_numpy(dtype=object).reshape(shape[1:])
     cast_N_K = votes(answers_N_K.tolist(), correct_S_N_K[0].tolist(), grader, kind)
     reflection = behavior_figures(rows) | flip_figures(rows)
@@ -113,10 +115,11 @@ def read_samples(
         ids=ids,
         subsets=[subsets[identifier] for identifier in ids],
         correct_S_N_K=correct_S_N_K,
-        reflects_S_N_K=frame["reflects"].to_numpy(dtype=float).reshape(shape),
+        reflects_S_N_K=reflects_S_N_K,
         reflection=reflection,
         figures={
             "pass_at_k": float(pass_at_k(correct_S_N_K[0], shape[2]).mean()),
+            "reflection_pass_at_k": float(pass_at_k(reflects_S_N_K[0], shape[2]).mean()),
             "maj_at_k": float(maj_at_k(cast_N_K, correct_S_N_K[0]).mean()),
             "mean_tokens": float(frame["num_tokens"].mean()),
             "truncation_rate": float((frame["finish_reason"] == "length").mean()),

@@ -4,7 +4,6 @@ Shapes: N questions, K samples per question. Source of pass@k: Chen et al. 2021 
 equation 1.
 """
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -41,18 +40,18 @@ def maj_at_k(
 ) -> NDArray[np.float64]:
     """Return each question's score under majority voting, shape (N,).
 
-    Equal votes are for the same answer; `None` does not vote. A tie scores the mean over the tied
-    answers, the expectation of breaking it at random. A question without any vote scores 0.
+    Equal votes are for the same answer, which scores the mean of their verdicts; `None` does not
+    vote. A tie scores the mean over the tied answers, the expectation of breaking it at random. A
+    question without any vote scores 0.
     """
     scores = []
     for votes, correct in zip(votes_N_K, finite(correct_N_K, ndim=2), strict=True):
-        cast = [
-            (vote, right) for vote, right in zip(votes, correct, strict=True) if vote is not None
-        ]
-        counts = Counter(vote for vote, _ in cast)
-        top = max(counts.values(), default=0)
-        verdicts = dict(cast)
-        winners = [verdicts[vote] for vote, count in counts.items() if count == top]
+        verdicts: dict[Hashable, list[float]] = {}
+        for vote, right in zip(votes, correct, strict=True):
+            if vote is not None:
+                verdicts.setdefault(vote, []).append(right)
+        top = max(map(len, verdicts.values()), default=0)
+        winners = [np.mean(found) for found in verdicts.values() if len(found) == top]
         scores.append(float(np.mean(winners)) if winners else 0.0)
     return np.array(scores)
 
@@ -60,9 +59,12 @@ def maj_at_k(
 def finite(values: ArrayLike, ndim: int, min_length: int = 1) -> NDArray[np.float64]:
     """Return scores as an array; raise ValueError for another shape, NaN or infinity."""
     array = np.asarray(values, dtype=float)
-    if array.ndim != ndim or min(array.shape) < min_length or not np.isfinite(array).all():
+    if array.ndim != ndim or min(array.shape) < min_length:
         raise ValueError(
             f"expected finite scores with {ndim} dimensions of at least {min_length}, got shape"
             f" {array.shape}"
         )
+    if not np.isfinite(array).all():
+        where = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        raise ValueError(f"expected finite scores, got {array[where]} at {where}")
     return array

@@ -48,8 +48,8 @@ def threshold(scores_S_N: Scores) -> float | None:
 
     The widest gap between neighboring seeds must be at least 20 points, three times as wide as the
     seeds on either side of it are apart, and six standard errors over questions. Of normally
-    distributed seeds this takes 0.2% of triples for split if their standard deviation is 5 points,
-    and 10% if it is 10; of five seeds 0.0% and 1.6% (perf/coverage.py). Three that scatter as
+    distributed seeds this takes 0.1% of triples for split if their standard deviation is 5 points,
+    and 10% if it is 10; of five seeds 0.0% and 1.8% (perf/coverage.py). Three that scatter as
     widely as 10 points have an interval of about 50 points, so little is lost.
     """
     if len(scores_S_N) < FEWEST:

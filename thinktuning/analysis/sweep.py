@@ -13,12 +13,13 @@ variances of sum and difference, which `variance` estimates over seeds crossed w
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from thinktuning.analysis.comparison import (
+    SUCCESS,
     Answers,
     comparison_rows,
     paired_tasks,
@@ -40,9 +41,10 @@ Fits = Mapping[tuple[str, str], Line | None]  # (task, method)
 METHOD = (
     *("method", "label", "task", "seeds", "n", "k", "mean", "ci_low", "ci_high", "seed_values"),
     *("reflection_rate", "reflection_ci_low", "reflection_ci_high", "reflection_seed_values"),
-    "mean_tokens",
+    *("reflection_pass_at_k", "mean_tokens", "no_answer_rate", "truncation_rate"),
+    *(f"{prefix}{column}" for prefix in ("", "reflection_") for column in SUCCESS),
 )
-DIFFERENCE = ("", "_ci_low", "_ci_high", "_p", "_seed_values")
+DIFFERENCE = ("", "_ci_low", "_ci_high", "_p", "_p_holm", "_seed_values")
 CLOSEST = 0.99  # |correlation| of a point's errors at most: at 1 a point would have no error
 
 
@@ -203,13 +205,22 @@ def covariance(x: Sequence[Scores], y: Sequence[Scores]) -> float:
 
 
 def fits(job: SweepJob, found: Sequence[Place]) -> dict[tuple[str, str], Line | None]:
-    """Return (task, method) -> the line through its points, if the figure has lines."""
+    """Return (task, method) -> the line through its points, if the figure has lines.
+
+    A line has an interval only if all its points have one: those of two seeds, or of seeds that
+    succeed or fail, are off by more than their standard errors say.
+    """
     if not job.has_lines:
         return {}
     groups: dict[tuple[str, str], list[Place]] = {}
     for place in found:
         groups.setdefault((place.task, place.method), []).append(place)
-    return {key: fit_line(as_points(group)) for key, group in groups.items()}
+    found_lines = {}
+    for key, group in groups.items():
+        line = fit_line(as_points(group))
+        known = all(place.gain.ci_low is not None for place in group)
+        found_lines[key] = replace(line, has_interval=known) if line else None
+    return found_lines
 
 
 def as_points(group: Sequence[Place]) -> Points:
@@ -233,6 +244,7 @@ def fit_rows(job: SweepJob, lines: Fits) -> list[Row]:
         row |= {"scatter": None, "num_points": len(job.points)}
         if line:
             row |= {"slope": line.slope, "intercept": line.intercept, "scatter": line.scatter}
+        if line and line.has_interval:
             ends = (line.slope_interval(confidence), line.intercept_interval(confidence))
             for name, (low, high) in zip(names, ends, strict=True):
                 row |= {f"{name}_ci_low": low, f"{name}_ci_high": high}

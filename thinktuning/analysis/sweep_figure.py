@@ -1,6 +1,7 @@
 """The sweep's figure: gains over a baseline, against what the points differ in."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ from thinktuning.analysis.figures import STYLE, legend, nothing, to_svg, unique
 from thinktuning.analysis.intervals import Estimate
 from thinktuning.analysis.line import Array, Line
 from thinktuning.analysis.looks import Look, color, looks
-from thinktuning.analysis.sweep import Fits, Place
+from thinktuning.analysis.sweep import Fits, Place, as_cell
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.sweep import BY_POINT, OF_BASE
 
@@ -25,9 +26,9 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
     """Draw a panel per task, the mean of tasks first.
 
     A point has its interval in both directions, small dots are training seeds, and a line has its
-    confidence band. Where `x` is the gap and the baseline the method that it is measured from, a
-    dotted line shows a gain as large as the gap. Where `x` is `point`, a panel has a row for each
-    method, with a marker for each point.
+    confidence band. With `series` a point has the marker of its value there. Where `x` is the gap
+    and the baseline the method that it is measured from, a dotted line shows a gain as large as the
+    gap. Where `x` is `point`, a panel has a row for each method, with a marker for each point.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -55,7 +56,8 @@ def draw(job: SweepJob, places: Sequence[Place], lines: Fits) -> str:
             axis.set_xlabel(x_label(job))
             if not by_point and axis.get_subplotspec().is_first_col():
                 axis.set_ylabel(gain_label(job))
-        legend(figure, point_entries(job) if by_point else method_entries(job), note_of(job))
+        entries = marker_entries(job.points) if by_point else method_entries(job)
+        legend(figure, entries, note_of(job))
         return to_svg(figure)
 
 
@@ -73,17 +75,28 @@ def gain_label(job: SweepJob) -> str:
 
 
 def method_entries(job: SweepJob) -> list[tuple[Look, str]]:
-    """Return the legend's entries of methods: a line and a label."""
+    """Return the legend's entries of methods, a line and a label, and of series."""
     drawn = looks(job.labels)
-    return [(drawn[name], job.labels[name]) for name in job.methods]
+    methods = [(drawn[name], job.labels[name]) for name in job.methods]
+    return methods + marker_entries([f"{job.series}: {value}" for value in series_values(job)])
 
 
-def point_entries(job: SweepJob) -> list[tuple[Look, str]]:
-    """Return the legend's entries of points: a marker and a name."""
+def marker_entries(names: Iterable[str]) -> list[tuple[Look, str]]:
+    """Return the legend's entries of points or series: a marker and a name."""
     return [
-        (Look("#555555", "none", MARKERS[i % len(MARKERS)]), point)
-        for i, point in enumerate(job.points)
+        (Look("#555555", "none", MARKERS[i % len(MARKERS)]), name) for i, name in enumerate(names)
     ]
+
+
+def series_values(job: SweepJob) -> list[str]:
+    """Return the values of the series in the points' order; without series, none."""
+    values = [series_of(job, point) for point in job.points] if job.series else []
+    return list(dict.fromkeys(values))
+
+
+def series_of(job: SweepJob, point: str) -> str:
+    """Return a point's value of the series as text; "" without series."""
+    return str(as_cell(job.points[point][job.series])) if job.series else ""
 
 
 def draw_rows(axis: "Axes", job: SweepJob, places: Sequence[Place]) -> None:
@@ -126,9 +139,13 @@ def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits)
     drawn = looks(job.labels)
     unit = PERCENT if job.x in OF_BASE else 1
     axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
+    marks = dict(zip(series_values(job), itertools.cycle(MARKERS), strict=False))
     for place in places:
-        draw_place(axis, place, unit, color(place.method))
+        mark = marks.get(series_of(job, place.point), MARKERS[0])
+        draw_place(axis, place, unit, color(place.method), mark)
     if job.xscale == "log":
+        draw_log_scale(axis, [unit * place.x.mean for place in places])
+    if job.is_joined:
         draw_joined(axis, job, places, unit)
         return
     limits = axis.get_ylim()
@@ -142,11 +159,11 @@ def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits)
 
 
 def draw_joined(axis: "Axes", job: SweepJob, places: Sequence[Place], unit: float) -> None:
-    """Join each method's points, on a logarithmic scale with ticks at the points."""
+    """Join each method's points; with series, those at each of its values."""
     drawn = looks(job.labels)
-    for name in job.methods:
-        mine = sorted((p.x.mean, p.gain.mean) for p in places if p.method == name)
-        x, y = zip(*mine, strict=True)
+    for name, value in itertools.product(job.methods, series_values(job) or [""]):
+        mine = [p for p in places if p.method == name and series_of(job, p.point) == value]
+        x, y = zip(*sorted((p.x.mean, p.gain.mean) for p in mine), strict=True)
         axis.plot(
             unit * np.array(x),
             PERCENT * np.array(y),
@@ -154,20 +171,24 @@ def draw_joined(axis: "Axes", job: SweepJob, places: Sequence[Place], unit: floa
             color=drawn[name].color,
             linewidth=1.2,
         )
+
+
+def draw_log_scale(axis: "Axes", values: Iterable[float]) -> None:
+    """Make the horizontal axis logarithmic, with ticks at the points."""
     axis.set_xscale("log")
-    values = sorted({unit * place.x.mean for place in places})
-    axis.set_xticks(values, [f"{value:g}" for value in values])
+    places = sorted(set(values))
+    axis.set_xticks(places, [f"{value:g}" for value in places])
     axis.minorticks_off()  # their labels would overlap
 
 
-def draw_place(axis: "Axes", place: Place, unit: float, shade: str) -> None:
+def draw_place(axis: "Axes", place: Place, unit: float, shade: str, mark: str) -> None:
     """Draw a point, its intervals if it has any, and its seeds."""
     x, y = unit * place.x.mean, PERCENT * place.gain.mean
     seeds = [PERCENT * seed for seed in place.seeds]
     axis.plot([x] * len(seeds), seeds, "o", color=shade, markersize=2.5, alpha=0.5)
     axis.plot([x, x], ends(place.gain, PERCENT), "-", color=shade, linewidth=1.2)
     axis.plot(ends(place.x, unit), [y, y], "-", color=shade, linewidth=1.2)
-    axis.plot([x], [y], "o", color=shade, markersize=5)
+    axis.plot([x], [y], mark, color=shade, markersize=5)
 
 
 def ends(found: Estimate, unit: float) -> list[float]:
@@ -178,8 +199,11 @@ def ends(found: Estimate, unit: float) -> list[float]:
 
 
 def draw_line(axis: "Axes", job: SweepJob, line: Line, at: Array, unit: float, look: Look) -> None:
-    """Draw a line and its confidence band at these x."""
-    y, half = line.at(at), line.half_width(at, job.confidence)
+    """Draw a line and, if it has an interval, its confidence band at these x."""
+    y = line.at(at)
     axis.plot(unit * at, PERCENT * y, linestyle=look.line, color=look.color, linewidth=1.2)
+    if not line.has_interval:
+        return
+    half = line.half_width(at, job.confidence)
     band = (PERCENT * (y - half), PERCENT * (y + half))
     axis.fill_between(unit * at, *band, color=look.color, alpha=0.15, linewidth=0)

@@ -42,7 +42,7 @@ NOTES = {
     " rewards were equal, or loss and gradient were 0.",
     "cut off": "the share of the student's own completions that reached the token limit.",
     "(taught 0 of N asked)": "this method is not what its name says: in a whole run nobody was"
-    " taught, although its schedule guides. Seeds are named if it was not all of them.",
+    " taught, although it has a teacher. Seeds are named if it was not all of them.",
     "(no signal in N of M batches)": "at least half of a run's batches gave no signal.",
 }
 BUDGET_NOTES = {
@@ -161,15 +161,16 @@ def share_text(share: float) -> str:
     return "" if math.isnan(share) else f"{100 * share:.1f}"
 
 
-def marks(seeds: Mapping[int, Figures]) -> list[str]:
+def marks(seeds: Mapping[int, Figures], unguided: bool = False) -> list[str]:
     """Return what is wrong with a method's runs.
 
-    - In some seed nothing was taught, although the schedule guides.
+    - In some seed nothing was taught, although the schedule guides or, if `unguided`, should.
     - In some seed at least half of the batches gave no signal.
     - In some seed `max_steps` ended the training before its token budget.
     """
     found = []
-    untaught = [s for s, run in seeds.items() if run["num_guided"] and not run["num_taught"]]
+    guides = {s: run["num_guided"] or unguided for s, run in seeds.items()}
+    untaught = [s for s, run in seeds.items() if guides[s] and not run["num_taught"]]
     if untaught:
         asked = sum(seeds[seed]["num_asked"] for seed in untaught)
         found.append(f"taught 0 of {asked:.0f} asked{which(untaught, seeds)}")
@@ -195,8 +196,9 @@ def which(named: Sequence[int], seeds: Iterable[int]) -> str:
 
 def marked(job: CompareJob, runs: Runs) -> CompareJob:
     """Return the job with each method's marks in its label; without marks it is unchanged."""
+    found = {name: marks(runs.get(name, {}), name in job.unguided) for name in job.methods}
     labels = {
-        method: f"{label} ({'; '.join(found)})" if (found := marks(runs.get(method, {}))) else label
+        method: f"{label} ({'; '.join(found[method])})" if found[method] else label
         for method, label in job.methods.items()
     }
     return job.model_copy(update={"methods": labels})

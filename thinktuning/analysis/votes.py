@@ -5,7 +5,7 @@ only wrong ones are compared with each other, where their grouping can change th
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import combinations
 
 from thinktuning.grading.answers import AnswerKind, parse_gold
@@ -44,12 +44,27 @@ def votes(
     )
     same = iter(Verdict.correct in both for both in zip(verdicts[::2], verdicts[1::2], strict=True))
     for i, pairs in compared.items():
-        first: dict[str, str] = {}  # answer -> the earliest answer that equals it
-        for a, b in pairs:
-            if next(same) and b not in first:
-                first[b] = first.get(a, a)
-        cast[i] = [first.get(vote, vote) if isinstance(vote, str) else vote for vote in cast[i]]
+        equal = {frozenset(pair) for pair in pairs if next(same)}
+        cast[i] = grouped(cast[i], equal)
     return cast
+
+
+def grouped(row: Sequence[str | int | None], equal: Set[frozenset[str]]) -> list[str | int | None]:
+    """Return a question's candidates after answers that are equal have been put together.
+
+    `5 cm` and `5 m` both equal `5`, and not each other: an answer joins the first group of whose
+    members it equals all, the most frequent answers first, in whatever order they were given.
+    """
+    counts = Counter(vote for vote in row if isinstance(vote, str))
+    groups: list[list[str]] = []
+    for answer in sorted(counts, key=lambda answer: (-counts[answer], answer)):
+        fitting = (g for g in groups if all(frozenset((answer, other)) in equal for other in g))
+        if group := next(fitting, None):
+            group.append(answer)
+        else:
+            groups.append([answer])
+    name = {answer: min(group, key=list(counts).index) for group in groups for answer in group}
+    return [name[vote] if isinstance(vote, str) else vote for vote in row]
 
 
 def spelled(answer: str | None, kind: AnswerKind | None) -> str | None:

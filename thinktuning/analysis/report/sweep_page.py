@@ -33,6 +33,7 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
         "sweep.html",
         study=job.study,
         confidence=confidence_text(job.confidence),
+        level=f"{1 - job.confidence:.2g}",
         points=points,
         links={point: f"../{point}/report/index.html" for point in job.points},
         plot=svg_uri(plot.encode()),
@@ -47,7 +48,12 @@ def sweep_page(job: SweepJob, rows: Rows, lines: Rows, plot: str) -> str:
 
 def sweep_markdown(job: SweepJob, rows: Rows, lines: Rows) -> str:
     """Return sweep.md, from the rows of sweep.csv and sweep_fit.csv."""
-    parts = [f"# Sweep `{job.study}`", f"{confidence_text(job.confidence)} intervals in brackets."]
+    told = (
+        f"{confidence_text(job.confidence)} intervals in brackets, which are not adjusted. In"
+        " sweep.csv, `p_holm` is adjusted for the differences at its point, nothing for the number"
+        " of points."
+    )
+    parts = [f"# Sweep `{job.study}`", told]
     for data in all_tables(job, rows, lines):
         if data.body:
             parts += [f"## {data.title}", table(data.head, data.body)]
@@ -123,7 +129,7 @@ def methods_table(job: SweepJob, rows: Rows, scope: str) -> Table:
     baselines = job.baselines
     head = ["point", "method", "accuracy, %"]
     head += [f"minus {job.labels[name]}, points" for name in baselines]
-    head += ["reflects, %", "tokens"]
+    head += ["reflects, %", "cut off, %", "no answer, %", "tokens"]
     body = []
     for row in (row for row in rows if row["task"] == scope):
         line = [row["point"], row["label"], estimate_text(row, "mean", "")]
@@ -131,7 +137,9 @@ def methods_table(job: SweepJob, rows: Rows, scope: str) -> Table:
             "" if row[f"diff_{name}"] is None else estimate_text(row, f"diff_{name}", sign="+")
             for name in baselines
         ]
-        line += [estimate_text(row, "reflection_rate", "reflection_"), f"{row['mean_tokens']:.0f}"]
+        line += [estimate_text(row, "reflection_rate", "reflection_")]
+        line += [f"{100 * row[f'{name}_rate']:.1f}" for name in ("truncation", "no_answer")]
+        line += [f"{row['mean_tokens']:.0f}"]
         body.append(line)
     title = scope[0].upper() + scope[1:] if scope == MEAN_OF_TASKS else scope
     return Table(title, head, body, num_names=2)
@@ -143,7 +151,10 @@ def fits_table(job: SweepJob, lines: Rows) -> Table:
     head = ["task", "method", "slope", "intercept, points", "scatter, points"]
     body = []
     for row in (row for row in lines if row["slope"] is not None):
-        slope, low, high = (unit * row[f"slope{end}"] for end in ("", "_ci_low", "_ci_high"))
-        names = [row["task"], row["label"], f"{slope:.3g} [{low:.3g}, {high:.3g}]"]
-        body.append([*names, estimate_text(row, "intercept"), f"{100 * row['scatter']:.1f}"])
+        ends = [row[f"slope_ci_{end}"] for end in ("low", "high")]
+        slope, intercept = f"{unit * row['slope']:.3g}", f"{100 * row['intercept']:.1f}"
+        if ends[0] is not None:
+            slope += f" [{', '.join(f'{unit * end:.3g}' for end in ends)}]"
+            intercept = estimate_text(row, "intercept")
+        body.append([row["task"], row["label"], slope, intercept, f"{100 * row['scatter']:.1f}"])
     return Table("Fitted lines", head, body, num_names=2)
