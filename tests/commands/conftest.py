@@ -32,7 +32,9 @@ def training(likely_eos, tmp_path, request):
     write_jsonl(data, rows)
 
     def resolve(teacher=None, algorithm=None, **overrides):
-        changed = study | {"training": study["training"] | overrides}
+        settings = study["training"] | overrides
+        settings["warmup_steps"] = min(settings["warmup_steps"], settings["max_steps"] - 1)
+        changed = study | {"training": settings}
         changed["teacher"] = study["teacher"] | (teacher or {})
         changed["algorithm"] = merge(study["algorithm"], algorithm or {}, ("algorithm",))
         return parse_study(changed, "test").train_job("thinktuning", 0)

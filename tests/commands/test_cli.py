@@ -95,10 +95,12 @@ def study(tmp_path):
     """Write a copy of the default study with two seeds, four methods and two tasks."""
     values = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     task = values["tasks"]["chain_sum"]
+    more = task | {"data": task["data"] | {"seed": task["data"]["seed"] + 1000}}
     untrained = {"train": False}
-    values |= {"name": "mine", "seeds": [0, 1], "tasks": {"sums": task, "more_sums": task}}
+    values |= {"name": "mine", "seeds": [0, 1], "tasks": {"sums": task, "more_sums": more}}
     values["methods"] = {"grpo": {"algorithm": {"type": "grpo"}}, "thinktuning": {}}
-    values["methods"] |= {"zero_shot": untrained, "asked": untrained}
+    asked = untrained | {"prompt": {"suffix": " Check your answer."}}
+    values["methods"] |= {"zero_shot": untrained, "asked": asked}
 
     def write(old="", new=""):
         text = yaml.safe_dump(values)

@@ -55,6 +55,25 @@ def test_prepare_writes_rows_and_a_report(tmp_path):
     assert os.listdir(tmp_path / "eval") == ["sums.jsonl"]
 
 
+def test_a_task_has_two_questions(tmp_path):
+    files.write_jsonl(tmp_path / "one.jsonl", [{"question": "1 + 1 =", "answer": "2"}] * 2)
+    task = JsonlConfig(source="jsonl", path=str(tmp_path / "one.jsonl"))
+    with pytest.raises(StudyError, match=r"^tasks.sums.data: 1 question is left of 2: a differen"):
+        prepare(data_job(gym(size=30, **SUMS), task), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_tasks_that_share_questions_are_told_of(tmp_path, caplog):
+    task, drop = gym(size=5, **SUMS), {"on_contamination": "drop"}
+    job = data_job(gym(size=30, seed=100, **SUMS), task, **drop)
+    later = job.tasks["sums"].model_copy(update={"data": gym(size=5, seed=3, **SUMS)})
+    prepare(job.model_copy(update={"tasks": job.tasks | {"more": later}}), tmp_path)
+    (told,) = [record.getMessage() for record in caplog.records if "thinktuning" in record.name]
+    assert told.startswith(
+        "tasks.more.data: 2 of 5 questions are also of an earlier task: the mean"
+    )
+
+
 def test_bad_golds_stop_the_study_or_are_counted(tmp_path):
     rows = [{"question": f"{i} + {i} =", "answer": a} for i, a in enumerate(["0", "two", "4", "?"])]
     files.write_jsonl(tmp_path / "rows.jsonl", rows)

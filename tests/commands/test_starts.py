@@ -60,7 +60,8 @@ def test_questions_and_exemplars_are_prepared_without_torch(tmp_path):
     values = {"answer_kind": "number", "ngram": 8, "max_ngram_count": 10}
     values |= {"train": source("train.jsonl"), "on_contamination": "drop"}
     task = {"data": source("task.jsonl"), "answer_kind": "number"}
-    (tmp_path / "task.jsonl").write_text('{"id": "t", "question": "2 + 2 =", "answer": "4"}\n')
+    asked = [{"id": f"t{i}", "question": f"{i} + 2 =", "answer": str(i + 2)} for i in range(2)]
+    write_jsonl(tmp_path / "task.jsonl", asked)
     job = DataJob(data=values, tasks={"sums": task})
     options = ["--config", config(tmp_path, job), "--output", "data"]
     assert not imported(tmp_path, "data", *options) & {*TORCH, "reasoning_gym", "scipy"}

@@ -17,7 +17,7 @@ from thinktuning.commands.train import build_trainer, train
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import read_jsonl, write_jsonl
 from thinktuning.study.reading import load_study
-from thinktuning.study.training import VLLMConfig
+from thinktuning.study.vllm import VLLMConfig
 
 
 def changed_weights(model_dir, run_dir):
@@ -104,6 +104,21 @@ def test_an_adapter_on_tied_embeddings_is_refused(training, tiny_model_dir, tmp_
     with pytest.raises(StudyError, match=r"target_modules: (lm_head|model\.embed_tokens) is tied"):
         train(job, tiny_model_dir, data, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("modules", "reason"),
+    [
+        (["q_proj", "v_porj"], "no module of the model is called 'v_porj'; choose from act_fn, "),
+        ("q_porj", "no module of the model is called 'q_porj'"),
+        (["input_layernorm"], "Target module .* is not supported"),
+    ],
+)
+def test_an_adapter_on_what_cannot_have_one_is_refused(training, tmp_path, modules, reason):
+    resolve, model, data = training
+    job = resolve(lora={"r": 4, "target_modules": modules})
+    with pytest.raises(StudyError, match=f"^training.lora.target_modules: {reason}"):
+        train(job, model, data, tmp_path / "run")
 
 
 def test_an_adapter_elsewhere_trains_a_model_with_tied_embeddings(

@@ -189,6 +189,18 @@ def test_a_loss_without_advantages_is_judged_by_its_gradient():
     assert sft.without_signal(row(1, **equal, **flat)) == "loss and gradient are 0"
     assert sft.without_signal(row(1, **equal, **flat, guidance_rate=0.0)) is None  # by design
     assert guided(ThinkTuningAlgorithmConfig()).without_signal(row(1, **flat))
+    still = guided(ThinkTuningAlgorithmConfig()).without_signal(row(1, grad_norm=0.0))
+    assert still == "the gradient is 0 (loss 0.1)"
+
+
+def test_a_teacher_that_is_never_asked_is_told_of_at_the_end():
+    never = {"guidance_rate": 0.0, "num_asked": 0, "num_taught": 0}
+    watchdog = guided(ThinkTuningAlgorithmConfig(schedule={"init": 0.0, "min": 0.0}))
+    assert not watchdog.watch(row(1, **never))
+    (told,) = watchdog.summary()
+    assert told.startswith("Nobody was taught, in 0 rollout batches with guidance.")
+    watchdog = Watchdog(GRPOAlgorithmConfig().build(None, None))
+    assert not watchdog.watch(row(1, **never)) and not watchdog.summary()
 
 
 def test_distillation_without_a_teacher_is_judged_like_one_with_a_schedule():

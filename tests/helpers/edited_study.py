@@ -24,12 +24,14 @@ DEFAULT["algorithm"]["schedule"] |= {"kind": "linear", "init": 0.4, "min": 0.05}
 DEFAULT["model"] |= {"hidden_size": 128, "num_attention_heads": 4, "min_terms": 3}
 TASK = DEFAULT["tasks"]["chain_sum"]
 DEFAULT["tasks"] = {"sums": TASK, "long_sums": copy.deepcopy(TASK)}
+DEFAULT["tasks"]["long_sums"]["data"]["seed"] += 1000
 DEFAULT["methods"] = {
     "zero_shot": {"train": False},
     "zero_shot_reflect": {"train": False, "prompt": {"suffix": " Check your answer."}},
     "grpo": {"label": "GRPO", "algorithm": {"type": "grpo"}},
     "thinktuning": {},
 }
+OTHER = {"training": {"learning_rate": 1.0e-3}}  # of a method: than the study's
 HUB_DATA = {"source": "hub", "repo": "a/b", "revision": "0" * 40, "split": "test"}
 
 

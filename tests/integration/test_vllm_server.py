@@ -37,7 +37,7 @@ def vllm_server(lively, engine, tmp_path_factory):
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while not is_up(f"{url}/health"):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(1)

@@ -91,7 +91,8 @@ def test_frozen_models_are_counted_once(algorithm, backend, expected):
         "openai": {"openai": {"base_url": "http://x", "model": "m"}},
     }
     teacher = {"backend": backend} | sections[backend]
-    study = edited("methods.thinktuning", {"algorithm": algorithm})
+    study = edited("methods", {"thinktuning": {"algorithm": algorithm}})
+    study["comparison"] = {"baselines": []}
     study["teacher"] |= teacher  # that of the study, which the algorithm may not ask
     assert num_frozen(parse_study(study, "test").train_job("thinktuning", 0)) == expected
 

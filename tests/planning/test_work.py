@@ -13,7 +13,12 @@ from thinktuning.study.resources import TrainResourcesConfig
 
 SIZE = Size(1000, 2, 10, 20, 10, 100)
 # one rollout batch of two groups of four, used by four optimizer steps; budgets of 64 and 64
-SMALL = {"max_steps": 4, "per_device_train_batch_size": 2, "steps_per_generation": 4}
+SMALL = {
+    "max_steps": 4,
+    "warmup_steps": 0,
+    "per_device_train_batch_size": 2,
+    "steps_per_generation": 4,
+}
 SMALL |= {"num_generations": 4, "save_steps": None}
 GUIDED = {"schedule": {"kind": "constant", "init": 0.5, "min": 0.0, "cutoff": None}}
 METHODS = ("thinktuning", "sdpo")

@@ -166,3 +166,23 @@ def test_accuracies_of_seeds_have_the_printed_mean():
                     assert float(row["accuracy"].split(" [")[0]) == pytest.approx(mean, abs=0.1)
                     found += 1
     assert found == 2
+
+
+def test_rows_by_another_column_of_the_source(tmp_path):
+    """A sweep's points, of one method."""
+    source = "point,label,mean\na,GRPO,1\na,taught,2\nb,GRPO,3\nb,taught,4\n"
+    (tmp_path / "sweep.csv").write_text(source)
+    spec = TABLES["ResultsSpec"].model_validate(
+        {
+            "source": "sweep.csv",
+            "where": {"label": "taught"},
+            "by": "point",
+            "columns": {"point": "label", "mean": "mean as .0f"},
+            "rows": {"first": "a", "second": "b"},
+        }
+    )
+    assert TABLES["results_table"](spec, tmp_path) == [
+        ["point", "mean"],
+        ["first", "2"],
+        ["second", "4"],
+    ]

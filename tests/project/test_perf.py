@@ -92,6 +92,17 @@ def in_process(script, *arguments):
     return done.stdout
 
 
+def test_bfloat16():
+    printed = in_process("bfloat16.py", "--quick")
+    rows = [line.split(" | ") for line in printed.splitlines() if " s | " in line]
+    assert [row[0] for row in rows] == [
+        "| update, autocast",
+        "| 2 tokens sampled, weights in bfloat16",
+        "| Muon",
+    ]
+    assert all(float(row[-1].strip(" |")) > 0 for row in rows)
+
+
 @pytest.mark.slow
 def test_speed(results, tmp_path):
     written = tmp_path / "speed.json"

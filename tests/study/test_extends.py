@@ -134,9 +134,9 @@ def test_a_study_of_three_lines(write):
 
 
 def test_studies_extend_each_other(write):
-    write("one.yaml", "extends: default.yaml\nname: one\ntraining: {max_steps: 4, beta: 0.1}\n")
-    two = load_study(write("two.yaml", "extends: one.yaml\nname: two\ntraining: {max_steps: 8}\n"))
-    assert (two.name, two.training.max_steps, two.training.beta) == ("two", 8, 0.1)
+    write("one.yaml", "extends: default.yaml\nname: one\ntraining: {max_steps: 14, beta: 0.1}\n")
+    two = load_study(write("two.yaml", "extends: one.yaml\nname: two\ntraining: {max_steps: 18}\n"))
+    assert (two.name, two.training.max_steps, two.training.beta) == ("two", 18, 0.1)
     assert two.training.num_generations == 8
 
 

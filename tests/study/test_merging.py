@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 import pytest
-from edited_study import DEFAULT, edited
+from edited_study import DEFAULT, OTHER, edited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,7 +64,7 @@ def test_a_method_may_be_called_type_and_an_axis_source():
         name: {"key": key, "values": [1, 2]}
         for name, key in (("source", "model.max_steps"), ("rate", "model.seed"))
     }
-    base = edited("methods", DEFAULT["methods"] | {"type": {}}) | {"sweep": {"axes": axes}}
+    base = edited("methods", DEFAULT["methods"] | {"type": OTHER}) | {"sweep": {"axes": axes}}
     override = {
         "methods": {"type": {"label": "T"}},
         "sweep": {"axes": {"source": {"key": "model.max_steps", "values": [3, 4]}}},

@@ -202,6 +202,10 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
             "sweep.figure.xscale is log, but beta is 0.0 at a point; remove it",
         ),
         (
+            {"axes": {"a": STEPS}, "figure": {"x": "point", "join": True}},
+            "sweep.figure.join is given, but x is point: remove one of the two",
+        ),
+        (
             {"axes": {"a": STEPS, "b": STEPS}},
             "sweep: axes a and b both set model.max_steps; merge them into one axis with points",
         ),
@@ -219,7 +223,7 @@ STEPS = {"key": "model.max_steps", "values": [250, 500]}
         ),
         (
             {"axes": {"a": STEPS}, "figure": {"baseline": "grpo", "methods": ["grpo"]}},
-            "sweep.figure.methods has the baseline 'grpo'; remove it",
+            "sweep.figure.methods has the baseline 'grpo', whose gain over itself",
         ),
     ],
 )
@@ -278,9 +282,8 @@ def test_a_training_is_shared_only_if_the_runs_behind_its_budget_are():
     study = swept({"axes": {"rate": {"key": key, "values": [1e-4, 2e-4]}}}, methods=methods)
     _, second = homes(study.points()).values()
     home = {name: second[f"runs/{name}/seed0"] for name in ("grpo", "thinktuning", "grpo_tokens")}
-    assert home == {"grpo": "rate-0.0001"} | dict.fromkeys(
-        ("thinktuning", "grpo_tokens"), "rate-0.0002"
-    )
+    own = dict.fromkeys(("thinktuning", "grpo_tokens"), "rate-0.0002")
+    assert home == {"grpo": "rate-0.0001"} | own
 
 
 def test_the_job_of_a_sweep_has_its_defaults():
@@ -291,8 +294,7 @@ def test_the_job_of_a_sweep_has_its_defaults():
     assert job.at("steps-500").elsewhere == {"data": "../steps-250/data"}
     assert job.at("steps-250").study == "default/steps-250"
     assert type(job).model_validate_json(job.model_dump_json()) == job
-    assert "xscale" not in job.model_dump()  # which a study of before does not have
+    assert not {"xscale", "join"} & job.model_dump().keys()  # which a study of before does not have
     methods = {name: DEFAULT["methods"][name] for name in ("zero_shot", "grpo")}
-    study = swept({"axes": {"steps": STEPS}}, methods=methods)
-    job = sweep_job(study, {})
+    job = sweep_job(swept({"axes": {"steps": STEPS}}, methods=methods), {})
     assert (job.x, job.gap, job.baseline) == ("steps", None, "zero_shot")

@@ -12,6 +12,7 @@ GRID = {"axes": {"a": {"key": "training.beta", "values": [0.0, 0.1]}}}
 OF_ITSELF = {"baselines": ["grpo"], "published": {"grpo": {"grpo": {"sums": 1.0}}}}
 ENDLESS: list = []
 ENDLESS.append(ENDLESS)
+OTHER = TASK | {"data": TASK["data"] | {"seed": 7}}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ ENDLESS.append(ENDLESS)
             {"zeroshot": {"chain_sum": [1, 2]}},
             "comparison.expected names the method 'zeroshot'",
         ),
-        ("tasks.mean", TASK, "tasks.mean: rename it; in `comparison`, mean is that of all tasks"),
+        ("tasks.mean", OTHER, "tasks.mean: rename it; in `comparison`, mean is that of all tasks"),
         ("judge", {"backend": "openai"}, "judge: backend: openai needs the section judge.openai"),
         ("judge", {"backend": "self"}, "judge.backend: Input should be 'model' or 'openai'"),
         ("evaluation.temperature", 0, "evaluation.temperature = 0 gives the same answer"),

@@ -61,7 +61,7 @@ def test_rollouts_are_those_of_stock_trl(likely_eos, tmp_path, tuning, temperatu
     assert len({len(ids) for ids in found[0]}) > 5
     assert len(ran) == 2 and min(ran[0]) < 16 < max(ran[0])
     for name, weight in stock.model.named_parameters():
-        torch.testing.assert_close(ours.model.get_parameter(name), weight, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours.model.get_parameter(name), weight, rtol=1e-4, atol=1e-5)
     assert "generate" not in vars(generation.inner_model(ours.model))
 
 

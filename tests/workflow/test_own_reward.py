@@ -60,6 +60,7 @@ def study(tmp_path: Path, small: dict[str, Any], likely_eos: Path) -> dict[str, 
     }
     small["model"] = {"source": "path", "path": str(likely_eos)}
     small["training"] |= {"reward": "judging:vowels", "max_steps": 4, "save_steps": None}
+    small["training"] |= {"warmup_steps": 0}
     small["training"] |= {"per_device_train_batch_size": 8, "num_generations": 4}
     small["training"] |= {"max_prompt_length": 200, "max_completion_length": 32}
     small["evaluation"] |= {"max_gen_toks": 24}

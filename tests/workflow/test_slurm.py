@@ -124,6 +124,7 @@ def test_a_cancelled_evaluation_keeps_the_tasks_that_it_has_finished(
     study["tasks"] = {"first": study["tasks"]["chain_sum"]}
     study["tasks"]["second"] = copy.deepcopy(study["tasks"]["first"])
     study["tasks"]["second"] |= {"num_samples": 100}
+    study["tasks"]["second"]["data"]["seed"] += 1000
     directory = tmp_path / "results/eval/zero_shot/seed0"
     target = "results/eval/zero_shot/seed0/second/results.json"
     with (tmp_path / "out").open("w") as out:
@@ -179,7 +180,8 @@ def test_jobs_get_the_gpus_memory_and_time_of_the_study(cluster, study, tmp_path
 def test_two_nodes_share_a_training(two_nodes, study, tmp_path, likely_eos):
     """FSDP2 across two nodes, one process each; the GPUs that the job holds are fake."""
     study["model"] = {"source": "path", "path": str(likely_eos)}
-    study["training"] |= {"max_steps": 4, "loss_type": "dapo", "max_prompt_length": 200}
+    study["training"] |= {"max_steps": 4, "warmup_steps": 0, "loss_type": "dapo"}
+    study["training"] |= {"max_prompt_length": 200}
     study["resources"]["train"] |= {"nodes": 2, "gpu": 1, "distributed": "fsdp2"}
     target = "results/runs/thinktuning/seed0/provenance.json"
     once = command(tmp_path, study, target, "--retries", "0")

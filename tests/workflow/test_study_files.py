@@ -23,12 +23,12 @@ def test_default_study_is_planned_from_any_directory(tmp_path: Path) -> None:
 
 def test_overrides_keep_their_types_and_directory_moves_results(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
-    overrides = ["--config", "seeds=[7]", "training={max_steps: 4, save_steps: 2}"]
+    overrides = ["--config", "seeds=[7]", "training={max_steps: 14, save_steps: 2}"]
     target = "results/runs/grpo/seed7/config.json"
     done = snakemake(tmp_path, target, "--cores", "1", "--directory", str(elsewhere), *overrides)
     assert done.returncode == 0, done.stderr
     resolved = yaml.safe_load((elsewhere / target).read_text())
-    assert (resolved["seed"], resolved["training"]["max_steps"]) == (7, 4)
+    assert (resolved["seed"], resolved["training"]["max_steps"]) == (7, 14)
     assert not (tmp_path / "results").exists()
 
 

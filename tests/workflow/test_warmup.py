@@ -39,7 +39,8 @@ def test_a_warm_up_waits_for_the_questions_that_it_reads(
     tmp_path: Path, warm: dict[str, Any], documents: dict[str, Any] | None
 ) -> None:
     """Worked answers are those to training questions; documents exclude evaluation questions."""
-    warm["tasks"]["other"] = warm["tasks"]["chain_sum"]
+    warm["tasks"]["other"] = copy.deepcopy(warm["tasks"]["chain_sum"])
+    warm["tasks"]["other"]["data"]["seed"] += 1000
     warm["warmup"]["documents"] = documents
     done = snakemake(tmp_path, "--dry-run", "--configfile", write_study(tmp_path, warm))
     (needed,) = re.findall(r"^rule warmup:\n    input: (.*)$", done.stdout, re.M)

@@ -2,7 +2,7 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -19,6 +19,11 @@ Decay = Literal["constant", "linear", "exp", "cosine"]
 Selection = Literal["random", "wrong_first", "all_wrong"]
 Keep = Literal["all", "right", "wrong"]
 Mask = Literal["trajectory", "teacher"]
+# keys of a job that only TRL's surrogate, or the advantages that it weights, read
+OF_SURROGATE = (
+    *("training.loss_type", "training.epsilon", "training.delta", "training.scale_rewards"),
+    *(f"training.vllm.importance_sampling_{key}" for key in ("mode", "clip_max", "clip_min")),
+)
 
 
 class AlgorithmConfig(Section):
@@ -30,6 +35,8 @@ class AlgorithmConfig(Section):
     """Whether the loss scores further texts (`scoring`), which takes a frozen copy of the base."""
     resamples: ClassVar[bool] = False
     """Whether the student answers once more for each rollout that the teacher is asked about."""
+    uses_rewards: ClassVar[bool] = True
+    """Whether the loss depends on rewards, apart from what `asks_what_is_right`."""
 
     type: str
 
@@ -51,6 +58,29 @@ class AlgorithmConfig(Section):
         (`training.right_from`).
         """
         return []
+
+    def unread(self, training: Any) -> Iterator[tuple[str, str]]:
+        """Yield the keys of a job that have no effect with this section, and why.
+
+        A key, as `training.epsilon`, stands for all below it. Studies refuse them where only they
+        make a method, or a point of a sweep, another one (`study.reads`).
+
+        Args:
+            training: the job's section `training`.
+        """
+        for key in () if self.has_kl_term else OF_SURROGATE:
+            yield key, f"algorithm {self.type} has a loss of its own"
+        if not self.uses_teacher:
+            yield "teacher", self.untaught
+
+    @property
+    def untaught(self) -> str:
+        """Says that nobody is asked for feedback, where that is so."""
+        return f"algorithm {self.type} asks no teacher"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as what it does: what can be written in several ways, in one."""
+        return self.model_dump()
 
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
@@ -104,9 +134,29 @@ class ScheduleConfig(Section):
             )
         return self
 
+    def plain(self) -> dict[str, Any]:
+        """Return the schedule as what it does: a constant one has one rate, which no cutoff cuts.
+
+        Nor does a cutoff below all rates.
+        """
+        if self.kind == "constant":
+            return {"kind": self.kind, "init": self.init}
+        reached = self.cutoff is not None and self.cutoff >= self.min
+        return self.model_dump() | {"cutoff": self.cutoff if reached else None}
+
 
 class AASConfig(Section):
     """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `shaping`."""
+
+    UNREAD: ClassVar[Mapping[str, tuple[str, ...]]] = {  # variant -> the keys that it does not read
+        "paper": ("aas.constant",),
+        "released": ("aas.constant", "aas.advantage_range"),
+        "constant": ("aas.bound", "aas.advantage_range"),
+        "off": (
+            *("aas.constant", "aas.bound", "aas.advantage_range", "aas.probability_floor"),
+            "mask",
+        ),
+    }
 
     variant: Literal["paper", "released", "constant", "off"] = "released"
     constant: Number = 0.1

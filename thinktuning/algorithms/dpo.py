@@ -24,8 +24,8 @@ Shapes: B completions of a (micro-)batch, T and R tokens of a chosen and a rejec
 """
 
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -61,6 +61,15 @@ class DPOAlgorithmConfig(GuidedConfig):
         if mask == "teacher":
             raise ValueError("it compares whole texts; set mask to trajectory")
         return mask
+
+    def unread(self, training: Any) -> Iterator[tuple[str, str]]:
+        """Yield also `keep`: the spliced text of a pair is right.
+
+        A budget counts the tokens of texts that are no pair, too.
+        """
+        yield from super().unread(training)
+        if training.budget is None:
+            yield "algorithm.keep", "the spliced text of a pair is right, whatever is kept"
 
     def asks_what_is_right(self) -> list[str]:
         """Return the type as well: a pair is a wrong and a right text."""

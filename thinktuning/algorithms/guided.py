@@ -8,7 +8,7 @@ ThinkTuning and its SFT control, also marks which tokens of a spliced completion
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from pydantic import Field, PositiveInt, SerializerFunctionWrapHandler, model_serializer
@@ -56,6 +56,24 @@ class TaughtConfig(AlgorithmConfig):
         asked = {"select": self.select != "random", "keep": self.keep != "all"}
         found = [f"{key}: {getattr(self, key)}" for key, asks in asked.items() if asks]
         return [*found, "corruption"] if self.corruption and self.corruption.errs else found
+
+    def unread(self, training: Any) -> Iterator[tuple[str, str]]:
+        """Yield also what the schedule, the corruption or a missing teacher leaves unread."""
+        yield from super().unread(training)
+        if self.schedule.kind == "constant":
+            yield "algorithm.schedule.decay_fraction", "schedule.kind is constant"
+        texts = {"doubt": "false_alarm_rate", "agreement": "miss_rate"}
+        for text, rate in texts.items() if self.corruption else ():
+            if not getattr(self.corruption, rate):
+                yield f"algorithm.corruption.{text}", f"corruption.{rate} is 0"
+        if not self.uses_teacher:
+            yield "algorithm.max_untaught_batches", self.untaught
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section as what it does: without a corruption that never errs."""
+        errs = self.corruption is not None and self.corruption.errs
+        found = super().plain() | {"schedule": self.schedule.plain()}
+        return found if errs else {k: v for k, v in found.items() if k != "corruption"}
 
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""

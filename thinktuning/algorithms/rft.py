@@ -23,8 +23,8 @@ Departures from the papers:
    STaR's rationale under a hint has no trace of the hint.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -65,6 +65,16 @@ class RFTAlgorithmConfig(TaughtConfig):
                 " right completions only; set keep to all or right"
             )
         return self
+
+    def unread(self, training: Any) -> Iterator[tuple[str, str]]:
+        """Yield also `keep` with `count: spliced`: it keeps all that is imitated.
+
+        With `count: all` an answer whose wrong correction is not kept is imitated if it is right. A
+        budget counts the tokens of what is not imitated, too.
+        """
+        yield from super().unread(training)
+        if self.count == "spliced" and training.budget is None:
+            yield "algorithm.keep", "rft with count: spliced imitates right completions only"
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "RFT":
         """Return the algorithm."""

@@ -87,6 +87,7 @@ class SDPOAlgorithmConfig(GuidedConfig):
     """
 
     has_kl_term: ClassVar[bool] = False
+    uses_rewards: ClassVar[bool] = False
     scores_texts: ClassVar[bool] = True
     type: Literal["sdpo"] = "sdpo"
     context: Context = "prompt"
@@ -98,6 +99,15 @@ class SDPOAlgorithmConfig(GuidedConfig):
     def uses_teacher(self) -> bool:
         """Whether a teacher gives feedback: not with `context: prompt`."""
         return self.context == "feedback"
+
+    @property
+    def untaught(self) -> str:
+        """Says that nobody is asked for feedback, where that is so."""
+        return f"algorithm {self.type} with context: {self.context} asks no teacher"
+
+    def plain(self) -> dict[str, Any]:
+        """Return the section with its template, also where that is the context's."""
+        return super().plain() | {"template": self.template or TEMPLATES[self.context]}
 
     @field_validator("keep", "mask")
     @classmethod

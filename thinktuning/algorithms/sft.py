@@ -21,6 +21,7 @@ class SFTAlgorithmConfig(GuidedConfig):
     """`algorithm: {type: sft}`."""
 
     has_kl_term: ClassVar[bool] = False
+    uses_rewards: ClassVar[bool] = False
     type: Literal["sft"] = "sft"
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "SFT":

@@ -9,8 +9,8 @@
 docs/method.md lists where this departs from the paper and its released code.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from thinktuning.algorithms.config import AASConfig
 from thinktuning.algorithms.guided import Guided, GuidedConfig
@@ -26,6 +26,12 @@ class ThinkTuningAlgorithmConfig(GuidedConfig):
 
     type: Literal["thinktuning"] = "thinktuning"
     aas: AASConfig = AASConfig()
+
+    def unread(self, training: Any) -> Iterator[tuple[str, str]]:
+        """Yield also what the variant of the shaping does not read."""
+        yield from super().unread(training)
+        for key in AASConfig.UNREAD[self.aas.variant]:
+            yield f"algorithm.{key}", f"aas.variant {self.aas.variant} does not read it"
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "ThinkTuning":
         """Return the algorithm."""

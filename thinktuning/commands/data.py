@@ -13,9 +13,13 @@ does not prepare the questions again, and with them train the methods that do no
 """
 
 import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from thinktuning.data.config import FEW_QUESTIONS, LEAST_QUESTIONS
 from thinktuning.data.decontamination import (
     MAX_EXAMPLES,
     EvaluationIndex,
@@ -29,6 +33,8 @@ from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import DataJob, ExemplarsJob
 from thinktuning.teachers.prompts import load
+
+logger = logging.getLogger(__name__)
 
 ON_FAULT = ("on_contamination", "on_bad_gold")
 
@@ -53,8 +59,14 @@ def prepare(job: DataJob, output: Path) -> None:
         counts[name] = {"before": num_read(rows, bad_here), "after": len(tasks[name])}
         counts[name]["bad_golds"] = by_reason(bad_here)
         counts[name]["duplicates"] = summary(repeats)
+        if (left := len(tasks[name])) < LEAST_QUESTIONS:
+            raise StudyError(
+                f"tasks.{name}.data: {left or 'no'} question is left of {counts[name]['before']}:"
+                f" {FEW_QUESTIONS}; take more, or another split"
+            )
 
     index = EvaluationIndex(train, tasks, settings.ngram, settings.max_ngram_count)
+    warn_of_shared(index, tasks)
     train, equal, sharing = decontaminate(train, index, settings.on_contamination)
     if not train:
         raise StudyError(
@@ -84,6 +96,16 @@ def prepare(job: DataJob, output: Path) -> None:
     files.write_jsonl(output / "train.jsonl", train)
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     files.write_text_atomic(output / "decontamination.json", text)
+
+
+def warn_of_shared(index: EvaluationIndex, tasks: Mapping[str, list[QuestionRow]]) -> None:
+    """Warn of questions that several tasks ask, which the mean of tasks takes as independent."""
+    for name, count in Counter(each.id.split("/")[0] for each in index.repeated).items():
+        logger.warning(
+            f"tasks.{name}.data: {count} of {len(tasks[name])} questions are also of an earlier"
+            " task: the mean of tasks counts them twice, so that its interval is too narrow"
+            " (decontamination.json: kept_in_several_tasks)."
+        )
 
 
 def num_read(rows: list[QuestionRow], bad: BadGolds | None) -> int:

@@ -105,7 +105,7 @@ def read_run(directory: Path) -> FinishedRun:
         job=job,
         made=made,
         study=study,
-        marks=marks({made["seed"]: figures}),
+        marks=marks({made["seed"]: figures}, made["method"] in study.unguided),
         tasks=tasks,
         mean=mean,
         base=read_json(base, ["model"])["model"] if base else None,

@@ -18,5 +18,5 @@ def report(job: CompareJob, results: Path, output: Path) -> None:
         StudyError: a file is missing or broken.
     """
     runs = training_runs(read_training(job, results))
-    found = {method: marks(seeds) for method, seeds in runs.items()}
+    found = {method: marks(seeds, method in job.unguided) for method, seeds in runs.items()}
     write_text_atomic(output, page(marked(job, runs), results, found))

@@ -13,27 +13,58 @@ if TYPE_CHECKING:
 # What accelerate and transformers read from the environment, where the study says nothing else.
 DECIDED = {
     "ACCELERATE_DYNAMO_BACKEND": "training.extra.torch_compile",
+    "ACCELERATE_DYNAMO_MODE": "training.extra.torch_compile_mode",
     "ACCELERATE_MIXED_PRECISION": "training.bf16",
     "ACCELERATE_USE_DEEPSPEED": "resources.train.distributed",
     "ACCELERATE_USE_FSDP": "resources.train.distributed",
     "ACCELERATE_USE_MEGATRON_LM": "resources.train.distributed",
     "ACCELERATE_USE_PARALLELISM_CONFIG": "resources.train.distributed",
 }
+# What torch and its libraries read whatever the study says: no launcher sets it either.
+OF_TORCH = {
+    **dict.fromkeys(
+        (
+            *("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE"),
+            *("HIPBLASLT_ALLOW_TF32", "NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+        ),
+        "training.extra.tf32",
+    ),
+    **dict.fromkeys(
+        (
+            *("TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE", "TORCH_COMPILE_OVERRIDE_BACKENDS"),
+            *("TORCHINDUCTOR_CPP_ENABLE_UNSAFE_MATH_OPT_FLAG", "TORCHINDUCTOR_USE_FAST_MATH"),
+            "TORCHINDUCTOR_EMULATE_PRECISION_CASTS",
+        ),
+        "training.extra.torch_compile",
+    ),
+}
+NOTHING = ("", "no", "n", "false", "f", "off", "0")  # as if a variable were not set
+NOTHING_TO = {  # the variables of which other values are
+    "DNNL_DEFAULT_FPMATH_MODE": ("", "strict"),
+    "ONEDNN_DEFAULT_FPMATH_MODE": ("", "strict"),
+    "NVIDIA_TF32_OVERRIDE": ("",),  # 0 forbids what the study may ask for
+}
+DECIDED_IN_WARMUP = dict.fromkeys(DECIDED | OF_TORCH, "section warmup")  # always one process
+DECIDED |= OF_TORCH
 
 
-def check_environment(environment: Mapping[str, str]) -> None:
+def check_environment(environment: Mapping[str, str], decided: Mapping[str, str] = DECIDED) -> None:
     """Refuse variables that would decide in place of the study.
 
-    In several processes `accelerate launch` has set them, from the study.
+    In several processes `accelerate launch` has set its own, from the study.
+
+    Args:
+        environment: the variables of this process.
+        decided: variable -> the key that decides.
 
     Raises:
         StudyError: names the variable and the key.
     """
-    if "LOCAL_RANK" in environment:
-        return
-    for name, key in DECIDED.items():
+    for name, key in decided.items():
+        if "LOCAL_RANK" in environment and name not in OF_TORCH:
+            continue
         value = environment.get(name, "")
-        if value.lower() not in ("", "no", "n", "false", "f", "off", "0"):
+        if value.lower() not in NOTHING_TO.get(name, NOTHING):
             raise StudyError(
                 f"{name}={value} in the environment would change the training, which {key} decides;"
                 f" unset it: unset {name}"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thinktuning.commands.settings import check_environment
+from thinktuning.commands.settings import DECIDED_IN_WARMUP, check_environment
 from thinktuning.io.errors import StudyError
 from thinktuning.io.modules import load_modules
 from thinktuning.study.jobs import (
@@ -190,6 +190,7 @@ def model(arguments: argparse.Namespace) -> None:
 
 def warmup(arguments: argparse.Namespace) -> None:
     """Warm up the base model."""
+    check_environment(os.environ, DECIDED_IN_WARMUP)
     job = read_config(arguments.config, WarmupJob)
     load_modules("trl.trainer.sft_trainer", "thinktuning.commands.warmup")
     from thinktuning.commands.warmup import warm_up

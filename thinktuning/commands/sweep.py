@@ -40,7 +40,7 @@ def sweep(job: SweepJob, results: Path, tables_dir: Path, plots_dir: Path, outpu
         labels = marked(compared, training_runs(read_training(compared, directory))).methods
         rows += [row | {"label": labels[row["method"]]} for row in of_point]
         for method, label in labels.items():
-            if label != job.labels[method]:
+            if label != compared.methods[method]:
                 marked_at.setdefault(method, []).append(point)
         found += places(job, point, answers, measured)
     job = with_marks(job, marked_at)
@@ -68,7 +68,10 @@ def with_marks(job: SweepJob, marked_at: Mapping[str, Sequence[str]]) -> SweepJo
         for method, label in job.labels.items()
     }
     return job.model_copy(
-        update={"comparison": job.comparison.model_copy(update={"methods": labels})}
+        update={
+            "comparison": job.comparison.model_copy(update={"methods": labels}),
+            "labels_at": {},
+        }
     )
 
 

@@ -94,6 +94,8 @@ def train(
     from accelerate.utils import broadcast_object_list, set_seed
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    from thinktuning.models.emulated import products_in_float32
+
     # trl reads and calls these at every rollout batch; no setting of ours avoids it
     old_names = "`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated"
     warnings.filterwarnings("ignore", old_names, FutureWarning, r"transformers\.modeling_utils")
@@ -157,7 +159,8 @@ def train(
                     tracking(job.training, config, output, lambda: record.row, so_far)
                 )
         try:
-            trainer.train(resume_from_checkpoint=resume_from[0])
+            with products_in_float32(job.training.bf16):
+                trainer.train(resume_from_checkpoint=resume_from[0])
         except RuntimeError as error:
             if "probability tensor" not in str(error):  # torch.multinomial's complaint
                 raise
@@ -237,6 +240,10 @@ def build_trainer(
         raise StudyError(
             f"training.vllm.server_base_url: {error}; start the server first (docs/gpu.md)"
         ) from error
+    except ValueError as error:  # peft adapts no module of this kind
+        if not lora or "arget module" not in str(error):
+            raise
+        raise StudyError(f"training.lora.target_modules: {error}") from error
 
 
 def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) -> None:

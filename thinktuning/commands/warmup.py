@@ -107,6 +107,8 @@ def train(job: WarmupJob, model: Any, tokenizer: Any, rows: Sequence[Row], outpu
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
+    from thinktuning.models.emulated import products_in_float32
+
     spec = job.warmup
     rows = in_steps(rows, spec)
     at_once = micro_batch(spec.batch_size)
@@ -139,7 +141,8 @@ def train(job: WarmupJob, model: Any, tokenizer: Any, rows: Sequence[Row], outpu
     if spec.trackers:
         config = job.model_copy(update={"warmup": spec.untracked()}).model_dump()
         trainer.add_callback(tracking(spec, config, output))
-    trainer.train()
+    with products_in_float32(spec.bf16):
+        trainer.train()
     with saved_as_trained(trainer, tokenizer, output):
         trainer.save_model(str(output))
     (output / "training_args.bin").unlink(missing_ok=True)

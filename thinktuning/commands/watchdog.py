@@ -46,8 +46,8 @@ class Watchdog:
         config = algorithm.config
         self.limit = config.max_untaught_batches if isinstance(config, TaughtConfig) else None
         self.own_loss = algorithm.replaces_loss
-        guided = isinstance(config, TaughtConfig)
-        self.only_lessons = guided and algorithm.needs_lessons
+        self.guided = isinstance(config, TaughtConfig)
+        self.only_lessons = self.guided and algorithm.needs_lessons
         self.num_asked = 0  # in the batches that `num_unusable` counts
         self.num_usable = 0  # replies of the whole run
         self.num_unusable = 0  # batches in a row whose replies are all unusable
@@ -78,7 +78,7 @@ class Watchdog:
         The comparison marks a run by the same rules: see `analysis.training`.
         """
         found = []
-        if self.num_guided and not self.taught:
+        if self.guided and not self.taught:
             found.append(f"Nobody was taught, in {self.num_guided} rollout batches with guidance.")
         if self.num_all_silent >= SILENT * self.num_batches:
             found.append(
@@ -139,12 +139,13 @@ class Watchdog:
     def without_signal(self, row: MetricsRow) -> str | None:
         """Return why a batch gives nothing to learn from; None if it does.
 
-        A loss of the algorithm's own need not use the advantages: only its gradient tells. That of
-        SFT is 0 by design once the guidance is off, which is no fault.
+        A gradient of exactly 0 changes nothing, whatever the loss. A loss of the algorithm's own
+        need not use the advantages: only its gradient tells. That of SFT is 0 by design once the
+        guidance is off, which is no fault.
         """
         if self.only_lessons and row["guidance_rate"] == 0:
             return None
-        flat = row.get("loss") == 0 and row.get("grad_norm") == 0
+        flat = row.get("grad_norm") == 0
         equal = not self.own_loss and row.get("num_zero_advantage") == row["num_rollouts"]
         if not (flat or equal):
             return None
@@ -160,7 +161,8 @@ class Watchdog:
                 f" {row['num_rollouts']:.0f}); the questions are too hard or too easy for this"
                 " model, or its answers are not in the form that is graded"
             )
-        return "loss and gradient are 0"
+        loss = row.get("loss")
+        return "loss and gradient are 0" if loss == 0 else f"the gradient is 0 (loss {loss:g})"
 
 
 def unusable(row: MetricsRow) -> bool:

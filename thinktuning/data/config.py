@@ -12,14 +12,20 @@ from thinktuning.io.section import Name, Plain, Section
 
 COLUMNS = {"id", "question", "answer", "source", "subset", "solution", "options"}  # of questions
 
+LEAST_QUESTIONS = 2  # of a task
+FEW_QUESTIONS = "a difference on a single question has no confidence interval"
+
 
 class ReasoningGymConfig(Section):
-    """Problems from a `reasoning_gym` generator; item i is drawn from seed + i."""
+    """Problems from a `reasoning_gym` generator; item i is drawn from seed + i.
+
+    It has no negative ones: Python's `Random(-k)` is `Random(k)`, so that items would repeat.
+    """
 
     source: Literal["reasoning_gym"]
     generator: str
     size: PositiveInt
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     params: dict[str, Plain] = Field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """The sections `tasks`, `evaluation` and `judge` of a study."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -135,6 +136,16 @@ ENGINE_ARGS = {
     " swap_space tensor_parallel_size",
 }
 
+# What their dtypes may be; of others the engine has no attribute, or refuses them when it loads.
+FLOATS = ("bfloat16", "float", "float16", "float32", "half")
+DTYPES: dict[str, dict[str, tuple[str, ...]]] = {
+    "hf": {
+        "dtype": ("auto", *FLOATS, "double", "float64"),
+        "mixed_precision_dtype": FLOATS,
+        "softmax_dtype": (*FLOATS, "double", "float64"),
+    },
+    "vllm": {"dtype": ("auto", *FLOATS)},
+}
 
 ANY_ENGINE_ARGS = sorted({*" ".join(ENGINE_ARGS.values()).split()})
 
@@ -153,6 +164,20 @@ def _batch_size(value: Any) -> Any:
 
 
 BatchSize = Annotated[PositiveInt | Literal["auto"], BeforeValidator(_batch_size)]
+
+
+def check_dtypes(backend: str, given: Mapping[str, Any]) -> None:
+    """Refuse dtypes that an engine does not know, which it would say after all training.
+
+    Raises:
+        ValueError: names the key and those that it knows.
+    """
+    for key, known in DTYPES[backend].items():
+        if key in given and given[key] not in (*known, None):
+            raise ValueError(
+                f"model_args.{key} = {given[key]!r} is no dtype of {backend}; choose from"
+                f" {', '.join(known)}"
+            )
 
 
 class EvaluationConfig(Section):
@@ -199,6 +224,11 @@ class StudyEvaluationConfig(Section):
     max_gen_toks: PositiveInt | None = None
     batch_size: BatchSize
     seed: Seed = 1234
+
+    @model_validator(mode="after")
+    def _dtypes(self) -> Self:
+        check_dtypes(self.backend, self.model_args)
+        return self
 
     @property
     def expected_batch_size(self) -> int:

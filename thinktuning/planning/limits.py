@@ -59,13 +59,24 @@ def checked_prompts(
 
 
 def check_adapter(job: TrainJob, model: Any) -> None:
-    """Refuse a LoRA adapter on embeddings that the head shares.
+    """Refuse a LoRA adapter on modules that the model does not have, or that the head shares.
 
-    Merging changes the one tensor that both use, so that the published model is not the trained
-    one.
+    PEFT leaves out a name that no module has if it finds another one. Merging changes the one
+    tensor that two embeddings use, so that the published model is not the trained one.
     """
     lora = job.training.lora
-    if lora is None or lora.target_modules == "all-linear" or not model.config.tie_word_embeddings:
+    if lora is None or lora.target_modules == "all-linear":
+        return
+    modules = lora.target_modules
+    names = [name for name, _ in model.named_modules()]
+    for each in [modules] if isinstance(modules, str) else modules:
+        if not any(targets(each if isinstance(modules, str) else [each], name) for name in names):
+            ends = sorted({name.split(".")[-1] for name in names if name[-1:].isalpha()})
+            raise StudyError(
+                f"training.lora.target_modules: no module of the model is called {each!r}; choose"
+                f" from {', '.join(ends)}, or take all-linear"
+            )
+    if not model.config.tie_word_embeddings:
         return
     shared = (model.get_input_embeddings(), model.get_output_embeddings())
     for name, module in model.named_modules():

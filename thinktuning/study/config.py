@@ -1,17 +1,42 @@
 """The study sections `methods` and `comparison`."""
 
+import unicodedata
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from thinktuning.io.section import Name, Or, Percent, Section, once
 
+# Categories of characters that a label has in vain: control, format, line and paragraph
+# separators, and those without a meaning.
+UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")
+
+
+def _label(label: str) -> str:
+    """Refuse a label that tables and figures would not show as it is."""
+    if not label.strip():
+        raise ValueError("is blank; write one, or remove it to show the method's name")
+    if bad := next((c for c in label if unicodedata.category(c) in UNSEEN), None):
+        raise ValueError(
+            f"has the character U+{ord(bad):04X}, which is a line break or is not seen in tables"
+            " and figures; remove it"
+        )
+    if label != (tidy := label.strip()):
+        raise ValueError(f"has spaces around it; write {tidy!r}")
+    return label
+
+
+def looks_of(label: str) -> str:
+    """Return a label without what readers do not tell apart: case, width, and lengths of spaces."""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
+    return " ".join(folded.split())
+
 
 class MethodConfig(Section):
     """A named set of overrides, which are validated when the method is resolved into a job."""
 
     train: bool = True
-    label: str | None = None
+    label: Annotated[str, AfterValidator(_label)] | None = None
     prompt: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     algorithm: dict[str, Any] = Field(default_factory=dict)

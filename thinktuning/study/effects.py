@@ -1,16 +1,19 @@
-"""What a study says of its methods in vain: overrides without effect, and a label of two methods.
+"""What a study says of its methods in vain: overrides without effect, methods that are the same.
 
 A method whose override changes nothing is not what its name says, and nothing in its results would
 show it. Only what the method itself sets is judged: a key that it has from the study may be there
-for other methods.
+for other methods. `reads` knows what has an effect.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, get_args
 
 from thinktuning.algorithms import AnyAlgorithmConfig
-from thinktuning.io.section import flattened
+from thinktuning.study.config import looks_of
+from thinktuning.study.extra import refusal
+from thinktuning.study.reads import OF_TRAINING, leaves, what_it_does, why_unread
+from thinktuning.study.reward import check_reward
 
 if TYPE_CHECKING:
     from thinktuning.study.config import MethodConfig
@@ -20,46 +23,81 @@ if TYPE_CHECKING:
 ALGORITHMS = {
     each.model_fields["type"].default for each in get_args(get_args(AnyAlgorithmConfig)[0])
 }
-OF_TRAINING = ("training", "algorithm", "teacher")  # what an untrained method does not use
-# variant of `aas` -> its keys that it does not read (`algorithms.shaping`)
-UNREAD_BY_SHAPING: Mapping[str, tuple[str, ...]] = {
-    "paper": ("constant",),
-    "released": ("constant", "advantage_range"),
-    "constant": ("bound", "advantage_range"),
-    "off": ("constant", "bound", "advantage_range", "probability_floor"),
-}
-
-OF_SURROGATE = ("epsilon", "delta", "scale_rewards")  # of TRL's loss, and of advantages
 
 
-def check_labels(methods: Mapping[str, "MethodConfig"]) -> None:
-    """Refuse two methods of one label.
+def check_distinct(methods: Mapping[str, "MethodConfig"], points: Mapping[str, "Study"]) -> None:
+    """Refuse two methods of one label, and two that do the same at all points.
+
+    Args:
+        methods: of the study.
+        points: of its sweep, in which two methods may be the same at some points.
 
     Raises:
         ValueError: names the two.
     """
-    owner: dict[str, str] = {}
+    labeled: dict[str, str] = {}
+    doing: dict[tuple[str, ...], str] = {}
     for name, method in methods.items():
         label = method.label or name
-        if (first := owner.setdefault(label, name)) != name:
+        if (first := labeled.setdefault(looks_of(label), name)) != name:
+            other = methods[first].label or first
+            like = "" if label == other else f" (but for case, width or spaces: {other!r})"
             raise ValueError(
-                f"methods.{first} and methods.{name} have one label, {label!r}: tables and figures"
-                " could not be told apart; change one of the two"
+                f"methods.{first} and methods.{name} have one label, {label!r}{like}: tables and"
+                " figures could not be told apart; change one of the two"
+            )
+        done = tuple(what_it_does(study, name) for study in points.values())
+        if (first := doing.setdefault(done, name)) != name:
+            raise ValueError(
+                f"methods.{first} and methods.{name} do the same: what they set is what the study"
+                " has, equal in both, or without effect on results; change or remove one of the two"
             )
 
 
-def check_overrides(name: str, method: "MethodConfig", job: "TrainJob") -> None:
-    """Refuse overrides of a method that have no effect on its job.
+def check_overrides(study: "Study", name: str, job: "TrainJob") -> None:
+    """Refuse overrides of a method that have no effect on its job, and a KL term of no loss.
+
+    Args:
+        study: that has the method.
+        name: of the method.
+        job: of the method.
 
     Raises:
         ValueError: names the key and the fix.
     """
+    if job.train and job.training.beta and not job.algorithm.has_kl_term:
+        raise ValueError(
+            f"method {name} has training.beta = {job.training.beta:g}, but the loss of"
+            f" algorithm {job.algorithm.type} has no KL term; set it to 0 for this method"
+        )
+    method = study.methods[name]
     overrides = {section: getattr(method, section) for section in OF_TRAINING}
-    found = unread(job, overrides)
-    if not job.train:
-        found = ((key, "train is false") for key, given in overrides.items() if given)
-    for key, reason in found:
-        raise ValueError(f"methods.{name}.{key} has no effect: {reason}; remove it")
+    for key in leaves(overrides):
+        found = why_unread(job, key)
+        if found and not (job.train and _is_needed(study, name, found[0])):
+            raise ValueError(f"methods.{name}.{found[0]} has no effect: {found[1]}; remove it")
+
+
+def _is_needed(study: "Study", name: str, key: str) -> bool:
+    """Tell whether a method would be refused without an override, or be another one.
+
+    An algorithm of its own loss cannot honor each `loss_type` of a study, though it reads none.
+    """
+    method = study.methods[name].model_dump()
+    *above, last = key.split(".")
+    place = method
+    for part in above:
+        place = place[part]
+    del place[last]
+    changed = type(study.methods[name]).model_validate(method)
+    without = study.model_copy(update={"methods": dict(study.methods) | {name: changed}})
+    try:
+        job = without.train_job(name, study.seeds[0])
+        check_reward(name, job, study.data)
+    except ValueError:
+        return True
+    refused = refusal(job.algorithm, job.training)
+    return bool(refused) or what_it_does(without, name) != what_it_does(study, name)
 
 
 def labels(study: "Study") -> dict[str, str]:
@@ -77,28 +115,3 @@ def labels(study: "Study") -> dict[str, str]:
             if called & ALGORITHMS - {algorithm}:
                 found[name] = f"{label} (algorithm: {algorithm})"
     return found
-
-
-def unread(job: "TrainJob", overrides: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a trained method's overrides that its job does not read, and why.
-
-    Args:
-        job: of the method.
-        overrides: section -> what the method sets in it.
-    """
-    algorithm: Any = job.algorithm
-    if overrides["teacher"] and not algorithm.uses_teacher:
-        context = getattr(algorithm, "context", None)
-        kind = f"{algorithm.type} with context: {context}" if context else algorithm.type
-        yield "teacher", f"algorithm {kind} asks no teacher"
-    for key in () if algorithm.has_kl_term else OF_SURROGATE:
-        if key in overrides["training"]:
-            yield f"training.{key}", f"algorithm {algorithm.type} has a loss of its own"
-    given = flattened({"algorithm": overrides["algorithm"]})
-    schedule, aas = (getattr(algorithm, key, None) for key in ("schedule", "aas"))
-    if schedule and schedule.kind == "constant" and "algorithm.schedule.decay_fraction" in given:
-        yield "algorithm.schedule.decay_fraction", "schedule.kind is constant"
-    variant = aas.variant if aas else ""
-    for key in UNREAD_BY_SHAPING.get(variant, ()):
-        if f"algorithm.aas.{key}" in given:
-            yield f"algorithm.aas.{key}", f"aas.variant {variant} does not read it"

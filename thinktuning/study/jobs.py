@@ -6,6 +6,7 @@ that it names, so that editing one method, or a file that it reads, changes only
 
 import json
 import os
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -28,7 +29,7 @@ from thinktuning.io.errors import StudyError, describe
 from thinktuning.io.section import Name, Number, Section, Seed, absent
 from thinktuning.models.config import Model, OrganismConfig, WarmupConfig
 from thinktuning.study.config import ComparisonConfig
-from thinktuning.study.sweep import BY_POINT, GapConfig, XScale
+from thinktuning.study.sweep import BY_POINT, GapConfig, Join, XScale
 from thinktuning.study.training import TrainingConfig
 from thinktuning.teachers import prompts
 from thinktuning.teachers.config import TeacherConfig
@@ -156,7 +157,8 @@ class CompareJob(Job):
     """The resolved comparison job; an untrained method has no `seeds`.
 
     Majority votes go by verified equality on the tasks whose `answer_kinds` are known. `betas` has
-    the weight of the KL term of each trained method; it is empty if no method has such a term. At a
+    the weight of the KL term of each trained method; it is empty if no method has such a term.
+    `unguided` are methods with a teacher whose schedule never guides (`study.faults`). At a
     point of a sweep, `elsewhere` maps the directories of results that another point has to where
     they are: `runs/grpo/seed0` to `../OTHER/runs/grpo/seed0`, from the directory of the results.
     """
@@ -169,10 +171,9 @@ class CompareJob(Job):
     answer_kinds: dict[Name, AnswerKind] = Field(default_factory=dict)  # else votes go by text
     comparison: ComparisonConfig
     judged: bool = False
-    betas: Annotated[dict[Name, float], Field(exclude_if=lambda value: not value)] = Field(
-        default_factory=dict
-    )
-    elsewhere: dict[str, str] = Field(default_factory=dict, exclude_if=lambda found: not found)
+    betas: dict[Name, float] = Field(default_factory=dict, exclude_if=not_)
+    unguided: list[Name] = Field(default_factory=list, exclude_if=not_)
+    elsewhere: dict[str, str] = Field(default_factory=dict, exclude_if=not_)
 
     def place(self, results: Path, directory: str) -> Path:
         """Return where a directory of results is, e.g. `runs/grpo/seed0`."""
@@ -185,24 +186,35 @@ class SweepJob(Job):
     """The resolved job of a sweep's tables and figure.
 
     `points` has the axes' values at each point, `elsewhere` what each point has from others, and
-    `comparison` what is compared at all of them. The figure's `x` is None if there is nothing with
-    numbers to draw against.
+    `comparison` what is compared at all of them. `labels_at` has the labels of methods at points
+    where another algorithm trains them, `unguided` the methods at each point whose schedule never
+    guides, if there are any. The figure's `x` is None if there is nothing with numbers to draw
+    against; `series` is the axis at whose values points are joined.
     """
 
     study: Name
     points: dict[str, dict[str, Any]]
     elsewhere: dict[str, dict[str, str]]
     comparison: CompareJob
+    labels_at: dict[str, dict[Name, str]] = Field(default_factory=dict, exclude_if=not_)
     gap: GapConfig | None
     x: str | None
     xscale: XScale = "linear"
+    join: Join = False
+    series: Annotated[Name | None, Field(exclude_if=absent)] = None
+    unguided: dict[str, list[Name]] = Field(default_factory=dict, exclude_if=not_)
     baseline: Name
     methods: list[Name]
 
     @property
     def has_lines(self) -> bool:
         """Whether lines are fitted to the points: `x` is a number, on a linear scale."""
-        return self.x not in (None, BY_POINT) and self.xscale == "linear"
+        return self.x not in (None, BY_POINT) and not self.is_joined
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the points of a method, at each value of `series` if given, are joined."""
+        return self.join or self.xscale == "log" or self.series is not None
 
     @property
     def confidence(self) -> float:
@@ -216,12 +228,19 @@ class SweepJob(Job):
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of each method."""
-        return self.comparison.methods
+        """The label of each method: all that it has, where it has another one at some points."""
+        return {
+            method: " / ".join(
+                dict.fromkeys(self.labels_at.get(p, {}).get(method, label) for p in self.points)
+            )
+            for method, label in self.comparison.methods.items()
+        }
 
     def at(self, point: str) -> CompareJob:
         """Return the comparison at a point."""
-        found = {"study": f"{self.study}/{point}", "elsewhere": self.elsewhere[point]}
+        found: dict[str, Any] = {"study": f"{self.study}/{point}"}
+        found |= {"elsewhere": self.elsewhere[point], "unguided": self.unguided.get(point, [])}
+        found["methods"] = self.comparison.methods | self.labels_at.get(point, {})
         return self.comparison.model_copy(update=found)
 
 

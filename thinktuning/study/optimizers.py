@@ -7,6 +7,7 @@ An optimizer ignores what it does not read, so that is refused. `optim_args` is 
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -38,6 +39,8 @@ READ_EPSILON = (
     *ADEMAMIX,
     *TORCHAO,
 )
+LION = names("lion_32bit lion_8bit paged_lion_32bit paged_lion_8bit")
+READ_BETAS = (*READ_EPSILON, *LION)
 
 
 def _number(text: str) -> bool:
@@ -123,6 +126,17 @@ def contradictions(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "optim_target_modules", "is for optim: galore_* or apollo_*; remove it"
     if optimizer in LOW_RANK and "optim_target_modules" not in extra:
         yield "optim", f"{optimizer} needs optim_target_modules, e.g. all-linear; set that too"
+
+
+def unread(extra: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a job that its optimizer does not read, and why."""
+    optimizer = extra.get("optim", DEFAULT)
+    given = re.findall(r"(\w+)=", extra.get("optim_args", ""))
+    for key in ("beta1", "beta2"):
+        if optimizer not in READ_BETAS:
+            yield f"training.adam_{key}", f"optim = {optimizer} does not read it"
+        elif key in given:
+            yield f"training.adam_{key}", f"extra.optim_args has {key}"
 
 
 def _of_arguments(optimizer: str, text: str) -> str | None:

@@ -11,7 +11,8 @@ Imports neither torch nor transformers: `thinktuning --help` and the Snakefile i
 
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo
+from pydantic.functional_validators import AfterValidator, model_validator
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig
@@ -28,8 +29,9 @@ from thinktuning.models.config import Model, WarmupConfig
 from thinktuning.models.documents import CHECK_SUFFIX
 from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
-from thinktuning.study.effects import check_labels, check_overrides, labels
+from thinktuning.study.effects import check_distinct, check_overrides, labels
 from thinktuning.study.extra import refusal
+from thinktuning.study.faults import check_tasks, unguided
 from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
     CompareJob,
@@ -76,15 +78,17 @@ class Study(Section):
     sweep: SweepConfig | None = None
     _points: dict[str, "Study"] = PrivateAttr(default_factory=dict)
     _point: str = PrivateAttr("")  # the name of this one, if it is a point of a sweep
+    _job_keys: dict[str, str] = PrivateAttr(default_factory=dict)  # `job_keys`, once asked for
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
+    def _consistent(self, info: ValidationInfo) -> Self:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {self.seeds} repeat; list each training seed once")
         if unknown := [b for b in self.comparison.baselines if b not in self.methods]:
             raise ValueError(
                 f"comparison.baselines names {unknown}, not among methods {list(self.methods)}"
             )
+        check_tasks(self.tasks)
         self._check_references()
         self._check_documents()
         repeated = [
@@ -102,24 +106,20 @@ class Study(Section):
         train = self.resources.train
         kinds = {task: spec.answer_kind for task, spec in self.tasks.items()}
         check_references(self.budgets(), self.methods, self.trained())
-        for name, method in self.methods.items():
+        for name in self.methods:
             job = self.train_job(name, self.seeds[0])
             if job.train:
                 check_reward(name, job, self.data)
                 given = (kinds, self.data.answer_kind, train.num_processes)
                 check_held_out(name, job.training.held_out, *given, job.training.rewards)
                 check_sharding(name, job, train)
-            if job.train and job.training.beta and not job.algorithm.has_kl_term:
-                raise ValueError(
-                    f"method {name} has training.beta = {job.training.beta:g}, but the loss of"
-                    f" algorithm {job.algorithm.type} has no KL term; set it to 0 for this method"
-                )
             if job.train and (reason := refusal(job.algorithm, job.training)):
                 raise ValueError(f"method {name}: {reason}")
-            check_overrides(name, method, job)
-        check_labels(self.methods)
+            check_overrides(self, name, job)
         if self.sweep:
             self._points = points_of(self, self.sweep)
+        if not (info.context or {}).get("is_point"):
+            check_distinct(self.methods, self.points())
         check_run_names(self.points())
         return self
 
@@ -251,6 +251,7 @@ class Study(Section):
             judged=self.judge is not None,
             elsewhere=elsewhere or {},
             betas=betas if any(betas.values()) else {},
+            unguided=unguided(self),
         )
 
     def warmup_job(self) -> WarmupJob:

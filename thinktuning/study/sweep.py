@@ -112,6 +112,7 @@ class GapConfig(Section):
 XScale = Annotated[
     Literal["linear", "log"], Field(exclude_if=lambda value: bool(value == "linear"))
 ]
+Join = Annotated[bool, Field(exclude_if=lambda value: not value)]
 
 
 class SweepFigureConfig(Section):
@@ -119,13 +120,16 @@ class SweepFigureConfig(Section):
 
     `x` is `gap`, `plain` or `asked` (a base's accuracies), an axis with numbers, `measured.NAME`, a
     number in the base model's provenance.json, or `point`: a row for each method, with its gain at
-    every point. Without it: the gap, else the first axis with numbers. With `xscale: log` the
-    points of a method are joined, in place of a line that is fitted. `baseline` is by default the
-    gap's `plain`, else the study's first; `methods` are all trained ones.
+    every point. Without it: the gap, else the first axis with numbers. With `join` or `xscale: log`
+    the points of a method are joined, in place of a line that is fitted; with `series`, another
+    axis, those at each of its values. `baseline` is by default the gap's `plain`, else the study's
+    first; `methods` are all trained ones.
     """
 
     x: str | None = None
     xscale: XScale = "linear"
+    join: Join = False
+    series: Name | None = None
     baseline: Name | None = None
     methods: Annotated[list[Name], AfterValidator(once)] = Field(default_factory=list)
 

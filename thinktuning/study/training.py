@@ -1,5 +1,6 @@
-"""The study section `training`: arguments of `trl.GRPOConfig`, LoRA, and rollouts by vLLM."""
+"""The study section `training`: arguments of `trl.GRPOConfig`, and LoRA."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from thinktuning.study.budget import BudgetConfig
 from thinktuning.study.extra import CLIPPED, check_together, checked, schemas
 from thinktuning.study.held_out import HeldOutConfig
 from thinktuning.study.reward import Reward, Weights, check_threshold, check_weights
+from thinktuning.study.vllm import VLLMConfig
 from thinktuning.trainer.config import passes
 
 
@@ -27,61 +29,27 @@ def _of_extra(schema: dict[str, Any]) -> None:
 Options = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
+def _some(modules: str | list[str]) -> str | list[str]:
+    """Refuse names that no module can have, for which PEFT stops the training."""
+    if not modules or "" in (modules if isinstance(modules, list) else ()):
+        raise ValueError("names no module; list some, e.g. [q_proj, v_proj], or take all-linear")
+    if isinstance(modules, str):
+        try:
+            re.compile(modules)
+        except re.error as error:
+            raise ValueError(
+                f"is no regular expression ({error}); correct it, or list names, e.g. [q_proj]"
+            ) from None
+    return modules
+
+
 class LoRAConfig(Section):
     """Arguments of `peft.LoraConfig`, PEFT's names; the saved model has the adapter merged in."""
 
     r: PositiveInt = 16
     lora_alpha: PositiveInt = 32
-    lora_dropout: Fraction = 0.0
-    target_modules: str | list[str] = "all-linear"
-
-
-class VLLMConfig(Section):
-    """Rollouts by vLLM: TRL's `use_vllm`, and its `vllm_*` settings without that prefix.
-
-    `max_logp_difference` is ours: training stops if the log-probabilities of vLLM and of the
-    trainer differ by more nats on average.
-
-    `colocate`: in the training process, on its GPU. `server`: `vllm serve results/models/base` on
-    other GPUs (docs/gpu.md has its options); only one run at a time may use it.
-    """
-
-    mode: Literal["colocate", "server"] = "colocate"
-    server_base_url: Annotated[str, Field(pattern=r"^https?://")] | None = None
-    gpu_memory_utilization: Annotated[Fraction, Field(gt=0)] = 0.3
-    tensor_parallel_size: PositiveInt = 1
-    max_model_length: PositiveInt | None = None  # default: prompt + completion
-    enable_sleep_mode: bool = False
-    importance_sampling_correction: bool = True
-    importance_sampling_mode: Literal[
-        "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
-    ] = "sequence_mask"
-    importance_sampling_clip_max: Positive | None = 3.0
-    importance_sampling_clip_min: Positive | None = None
-    max_logp_difference: Positive | None = 0.1
-
-    @model_validator(mode="after")
-    def _server(self) -> Self:
-        if (self.mode == "server") != (self.server_base_url is not None):
-            raise ValueError(
-                "mode: server needs server_base_url, e.g. http://localhost:8000, and mode: colocate"
-                " takes none; change one of the two"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _corrected(self) -> Self:
-        fields = type(self).model_fields
-        for name in ("mode", "clip_max", "clip_min"):
-            key = f"importance_sampling_{name}"
-            given = getattr(self, key) != fields[key].default
-            if given and not self.importance_sampling_correction:
-                raise ValueError(
-                    f"{key} = {getattr(self, key)} has no effect with"
-                    f" importance_sampling_correction: false; set it to {fields[key].default}, or"
-                    " the correction to true"
-                )
-        return self
+    lora_dropout: Annotated[Fraction, Field(lt=1)] = 0.0  # at 1 nothing is trained
+    target_modules: Annotated[str | list[str], AfterValidator(_some)] = "all-linear"
 
 
 class TrainingConfig(TrackedSection):
@@ -209,6 +177,14 @@ class TrainingConfig(TrackedSection):
                 f"delta = {self.delta:g} has no effect on loss_type {self.loss_type}: it clips the"
                 f" ratio of {', '.join(CLIPPED)}; set it to null"
             )
+        bound = "extra.epsilon_high" if "epsilon_high" in self.extra else "epsilon"
+        above = 1 + self.extra.get("epsilon_high", self.epsilon)
+        if self.delta is not None and self.delta <= above:
+            raise ValueError(
+                f"delta = {self.delta:g} is not above 1 + {bound} = {above:g}: TRL clips the ratio"
+                " of every token at delta, first, also where epsilon would not, and with a delta"
+                f" below 1 even a ratio of 1; raise it over {above:g}, or set it to null"
+            )
         return self
 
     @model_validator(mode="after")
@@ -277,4 +253,13 @@ class TrainingConfig(TrackedSection):
                     f"{name} = {value} is not a multiple of the {steps} optimizer steps of a"
                     f" rollout batch: {reason}; take {value - value % steps + steps}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _warmed_up(self) -> Self:
+        if self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps = {self.warmup_steps} is not below max_steps = {self.max_steps}, so"
+                f" that no step has learning_rate = {self.learning_rate:g}; lower it"
+            )
         return self

@@ -1,5 +1,6 @@
 """The study section `teacher`, and the backends that it shares with `judge`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -47,6 +48,11 @@ class BackendConfig(Section):
     def files(self) -> dict[str, Path]:
         """Return the prompt's file, and the model's."""
         return super().files() | {self.prompt: prompts.locate(self.prompt)}
+
+    def unread(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys of this section that its backend does not read, and why."""
+        if self.backend == "openai":
+            yield f"{self.section}.batch_size", "backend openai asks openai.concurrency at a time"
 
     @model_validator(mode="after")
     def _backend(self) -> Self:

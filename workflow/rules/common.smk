@@ -1,10 +1,4 @@
 # The paths of a study's files, and what its jobs need.
-#
-# Each `resolve_*` rule writes all that one job depends on, and nothing else, as that job's
-# config.json, with the hashes of the files that it names; its `params` make Snakemake rewrite the
-# file when the study or one of these files changes. Jobs depend on that file and on no source code,
-# so editing a method, or a teacher's prompt, reruns only the jobs that use it, and editing code
-# reruns nothing; `-R evaluate` does.
 import os
 import re
 import shlex
@@ -13,11 +7,6 @@ from importlib.resources import files
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-
-
-def resolved(job):
-    """Return what a job depends on, as its config.json; hashes of large files are remembered."""
-    return to_json(sealed(job, Path(".snakemake/thinktuning_sha256.json")))
 
 
 def resources(stage):

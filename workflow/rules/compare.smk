@@ -1,4 +1,8 @@
 rule resolve_compare:
+    input:
+        unless_foreign(
+            at("tables/config.json"), configuration_of_comparison, at("tables/comparison.csv")
+        ),
     output:
         at("tables/config.json"),
     log:
@@ -7,7 +11,7 @@ rule resolve_compare:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(compare_job(wildcards)),
+        resolved=configuration_of_comparison,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

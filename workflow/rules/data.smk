@@ -1,4 +1,6 @@
 rule resolve_data:
+    input:
+        unless_foreign(at("data/config.json"), configuration_of_data, at("data/train.jsonl")),
     output:
         at("data/config.json"),
     log:
@@ -7,7 +9,7 @@ rule resolve_data:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(maker(wildcards, "data").data_job()),
+        resolved=configuration_of_data,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -36,6 +38,10 @@ rule data:
 
 # The teachers' prompts are no part of the data: a new one trains only the methods that use it.
 rule resolve_exemplars:
+    input:
+        unless_foreign(
+            at("data/exemplars.config.json"), configuration_of_exemplars, at("data/exemplars.json")
+        ),
     output:
         at("data/exemplars.config.json"),
     log:
@@ -44,7 +50,7 @@ rule resolve_exemplars:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(maker(wildcards, "data/exemplars").exemplars_job()),
+        resolved=configuration_of_exemplars,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

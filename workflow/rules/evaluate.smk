@@ -1,4 +1,10 @@
 rule resolve_evaluate:
+    input:
+        unless_foreign(
+            at("eval/{method}/seed{seed}/{task}/config.json"),
+            configuration_of_evaluation,
+            at("eval/{method}/seed{seed}/{task}/samples.jsonl"),
+        ),
     output:
         at("eval/{method}/seed{seed}/{task}/config.json"),
     log:
@@ -7,13 +13,7 @@ rule resolve_evaluate:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(
-            maker(wildcards, f"eval/{wildcards.method}/seed{wildcards.seed}").evaluate_job(
-                wildcards.method,
-                int(wildcards.seed) if STUDY.methods[wildcards.method].train else None,
-                wildcards.task,
-            )
-        ),
+        resolved=configuration_of_evaluation,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

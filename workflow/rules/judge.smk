@@ -1,5 +1,9 @@
 # A second opinion on the behaviors; these jobs run only for a study with a section `judge`.
 rule resolve_judge:
+    input:
+        unless_foreign(
+            at("eval/judge.{task}.json"), configuration_of_judge, at("eval/judge.{task}.json")
+        ),
     output:
         at("eval/judge.{task}.json"),
     log:
@@ -8,7 +12,7 @@ rule resolve_judge:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(study_of(wildcards).judge_job(wildcards.task)),
+        resolved=configuration_of_judge,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 

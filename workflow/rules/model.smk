@@ -1,4 +1,6 @@
 rule resolve_model:
+    input:
+        unless_foreign(at("models/{model}.json"), configuration_of_model, at("models/{model}")),
     output:
         at("models/{model}.json"),
     log:
@@ -7,9 +9,7 @@ rule resolve_model:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(
-            ModelJob(model=maker(wildcards, f"models/{wildcards.model}").models()[wildcards.model])
-        ),
+        resolved=configuration_of_model,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
@@ -55,6 +55,8 @@ use rule organism as model with:
 if any(study.warmup for study in POINTS.values()):
 
     rule resolve_warmup:
+        input:
+            unless_foreign(at("models/warmup.json"), configuration_of_warmup, at("models/base")),
         output:
             at("models/warmup.json"),
         log:
@@ -63,7 +65,7 @@ if any(study.warmup for study in POINTS.values()):
         conda:
             "../../environment.yml"
         params:
-            resolved=lambda wildcards: resolved(maker(wildcards, "models/base").warmup_job()),
+            resolved=configuration_of_warmup,
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 

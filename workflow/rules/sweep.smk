@@ -2,6 +2,10 @@
 if STUDY.sweep:
 
     rule resolve_sweep:
+        input:
+            unless_foreign(
+                "results/tables/config.json", configuration_of_sweep, "results/tables/sweep.csv"
+            ),
         output:
             "results/tables/config.json",
         log:
@@ -10,9 +14,7 @@ if STUDY.sweep:
         conda:
             "../../environment.yml"
         params:
-            resolved=resolved(
-                sweep_job(STUDY, {point: elsewhere(HOMES[point], point) for point in POINTS})
-            ),
+            resolved=configuration_of_sweep,
         shell:
             "printf %s {params.resolved:q} > {output} 2> {log}"
 

@@ -1,4 +1,10 @@
 rule resolve_train:
+    input:
+        unless_foreign(
+            at("runs/{method}/seed{seed}/config.json"),
+            configuration_of_training,
+            at("runs/{method}/seed{seed}/provenance.json"),
+        ),
     output:
         at("runs/{method}/seed{seed}/config.json"),
     log:
@@ -7,11 +13,7 @@ rule resolve_train:
     conda:
         "../../environment.yml"
     params:
-        resolved=lambda wildcards: resolved(
-            maker(wildcards, f"runs/{wildcards.method}/seed{wildcards.seed}").train_job(
-                wildcards.method, int(wildcards.seed)
-            )
-        ),
+        resolved=configuration_of_training,
     shell:
         "printf %s {params.resolved:q} > {output} 2> {log}"
 
