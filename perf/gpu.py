@@ -1,6 +1,6 @@
 """Checks of correctness and speed for a machine with one GPU, each part in a process of its own.
 
-    python perf/gpu.py --output DIR                       # all parts: ten minutes on an H200 or so
+    python perf/gpu.py --output DIR                       # ten minutes on an H200, it is expected
     python perf/gpu.py --output DIR --parts correctness doctor
     python perf/gpu.py --imports                          # only say what cannot be imported
 

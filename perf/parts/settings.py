@@ -24,6 +24,7 @@ from thinktuning.grading.grader import Grader
 from thinktuning.grading.reward import BoxedReward
 from thinktuning.io.files import read_jsonl
 from thinktuning.models.chat import eos_ids
+from thinktuning.models.emulated import is_emulated
 from thinktuning.study.reading import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +150,10 @@ def toy(results, grader):
 
 
 def smollm2(directory, grader):
-    """Return the setting of studies/smollm2.yaml with half of its batch, without its warm-up."""
+    """Return the setting of studies/smollm2.yaml with half of its batch, without its warm-up.
+
+    In float32 on a CPU without instructions for bfloat16: TRL would multiply number by number.
+    """
     from thinktuning.commands.model import materialize
 
     path = ROOT / "studies" / "smollm2.yaml"
@@ -159,6 +163,7 @@ def smollm2(directory, grader):
     source = study.data.train.parts["gsm"].model_copy(update={"size": 64})
     rows = load_rows(source, study.data.answer_kind, "train", "data.train")
     changes: dict[str, Any] = {"steps_per_generation": 2, "gradient_accumulation_steps": 2}
+    changes["bf16"] = torch.cuda.is_available() or not is_emulated()
     return of_study("smollm2", path, directory, rows, grader, **changes)
 
 
