@@ -7,7 +7,7 @@ A table stands between two comments. The first one says in YAML what the table s
 
     <!-- table
     source: controls/comparison.md      # or sweep.md, flips.csv, behaviors.csv, cost.csv
-    where: {task: Mean of tasks}        # which rows of the source; `label` chooses among these
+    where: {task: Mean of tasks}        # which rows of the source; `by: label` tells them apart
     columns:                            # heading -> column of the source
       method: label                     # the row's name
       accuracy: accuracy                # an estimate with its interval
@@ -15,7 +15,7 @@ A table stands between two comments. The first one says in YAML what the table s
       reflects: reflects without interval
       tokens: mean_tokens as .0f        # of a CSV file: a number and its format
       seeds: given                      # from the row's `given`
-    rows:                               # name -> label in the source, or several that agree
+    rows:                               # name -> its value in `by`, or several that agree
       our method: ThinkTuning
       vanilla GRPO: {of: GRPO, given: {seeds: "0, 1"}}    # with a cell that no source has
     -->
@@ -67,7 +67,7 @@ def as_row(value: Any) -> Any:
 
 
 class RowSpec(Spec):
-    """A row: the labels in the source that it stands for, and cells that no source has."""
+    """A row: the rows of the source that it stands for, and cells that no source has."""
 
     of: list[str]
     given: dict[str, str] = Field(default_factory=dict)
@@ -78,6 +78,7 @@ class ResultsSpec(Spec):
 
     source: str
     where: dict[str, str] = Field(default_factory=dict)
+    by: str = "label"
     columns: dict[str, str]
     rows: dict[str, Annotated[RowSpec, BeforeValidator(as_row)]]
 
@@ -120,8 +121,7 @@ def read_comparison(text: str) -> list[Record]:
         for minus, *lines in differences:
             column = minus.index("accuracy, points")
             of_label = {line[0]: line[column] for line in lines}
-            for record in found:
-                # a baseline has none to itself
+            for record in found:  # a baseline has none to itself
                 record[minus[0]] = of_label.get(record["label"], "")
         task = section.splitlines()[0].split(" (")[0]
         records += [record | {"task": task} for record in found]
@@ -142,18 +142,18 @@ def results_table(spec: ResultsSpec, docs: Path) -> Lines:
         records = read_source(docs / spec.source)
     except OSError as error:
         raise TableError(f"cannot read docs/{spec.source} ({error.strerror})") from None
-    body = []
+    body = [list(spec.columns)]
     for name, row in spec.rows.items():
-        of_labels = [cells(spec, name, row, find(records, label, spec.where)) for label in row.of]
-        if any(line != of_labels[0] for line in of_labels):
-            raise TableError(f"row {name!r} stands for {row.of}, which differ: {of_labels}")
-        body.append(of_labels[0])
-    return [list(spec.columns), *body]
+        lines = [cells(spec, name, row, find(records, spec, value)) for value in row.of]
+        if any(line != lines[0] for line in lines):
+            raise TableError(f"row {name!r} stands for {row.of}, which differ: {lines}")
+        body.append(lines[0])
+    return body
 
 
-def find(records: Iterable[Record], label: str, where: dict[str, str]) -> Record:
-    """Return the one record of a label."""
-    wanted = {"label": label} | where
+def find(records: Iterable[Record], spec: ResultsSpec, value: str) -> Record:
+    """Return the one record that has a value in the column of `by`."""
+    wanted = {spec.by: value} | spec.where
     found = [
         record
         for record in records
