@@ -136,6 +136,7 @@ def main():
             "log": [row for row in trainer.state.log_history if "loss" in row],
             "rollouts": [asdict(rollout) for rollout in trainer.rollouts],
             "dtypes": sorted(dtypes),
+            "layout": trainer._layout(trainer.model),
             "num_processes": trainer.accelerator.num_processes,
             "backend": trainer.accelerator.distributed_type.value,
             "num_held": sum(num_held(weight) for weight in trainer.model.parameters()),

@@ -44,6 +44,15 @@ CONFIGS = {
         {"num_layers": 2, "num_heads": 4, "attention_types": [[["local"], 2]], "window_size": 6},
     ),
     "own inputs": ("phi3", {"original_max_position_embeddings": 128}),
+    "own cache": (
+        "minimax",
+        {
+            "layer_types": ["linear_attention", "full_attention"],
+            "head_dim": 8,
+            "num_local_experts": 2,
+            "num_experts_per_tok": 1,
+        },
+    ),
 }
 
 

@@ -75,6 +75,7 @@ def test_two_processes_equal_one(trained, distributed, loss_type, tuning):
     # under DDP each process holds all weights, otherwise about half
     held = two["num_held"] / one["num_held"]
     assert held == 1 if distributed == "ddp" else held == pytest.approx(0.5, abs=0.01)
+    assert one["layout"] == two["layout"] == "packed"
     assert any(rollout["taught"] for rollout in one["rollouts"])
     assert len(two["rollouts"]) == 16
     for a, b in zip(one["rollouts"], two["rollouts"], strict=True):
@@ -106,7 +107,8 @@ def test_two_processes_score_the_pairs_of_one(trained):
 @pytest.mark.slow
 @pytest.mark.parametrize("distributed", ["ddp", "fsdp2", pytest.param("zero3", marks=ZERO3)])
 def test_log_probabilities_stay_float32_in_bfloat16(trained, distributed):
-    assert trained(distributed, 2, "dapo", "bf16")["dtypes"] == ["torch.float32"]
+    made = trained(distributed, 2, "dapo", "bf16")
+    assert made["dtypes"] == ["torch.float32"] and made["layout"] == "packed"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
+from transformers.integrations.neftune import activate_neftune
 
 from tests.helpers.tiny_models import CONFIGS, PAD, VOCABULARY, WORDS, batch, tiny
 from thinktuning.models import decoding, generation
@@ -17,7 +18,8 @@ from thinktuning.models.generation import generate
 
 PROMPTS = [[7, 8, 9], [7, 8, 9], [4], [5, 6, 7, 8, 9, 10], [7, 8, 9], [4]]
 ENDS = [1, 2, 3, 4]
-SUPPORTED = [name for name in CONFIGS if name not in ("recurrent", "own inputs", "longest row")]
+UNSUPPORTED = {"recurrent", "own inputs", "own cache", "longest row"}
+SUPPORTED = [name for name in CONFIGS if name not in UNSUPPORTED]
 SAMPLED = dict(do_sample=True, max_new_tokens=24, top_k=0, eos_token_id=ENDS, pad_token_id=PAD)
 
 
@@ -240,6 +242,7 @@ def test_with_sharded_weights_all_processes_take_each_step(reasons, monkeypatch)
     [
         ("recurrent", "rows of its cache"),
         ("own inputs", "its own way"),
+        ("own cache", "cache is not dynamic"),
         ("longest row", "the longest row"),
     ],
 )
@@ -261,24 +264,29 @@ def test_dropout_that_is_on_belongs_to_the_sampling(reasons):
     router = copy.deepcopy(tiny("llama")).train()
     router.model.layers[1].mlp.jitter_noise = 0.1  # as a mixture of experts has it
     assert_as_transformers(router)
-    assert ["dropout" in said for said in reasons()] == [True, True, True]
+    noisy = copy.deepcopy(tiny("llama")).train()
+    activate_neftune(noisy, 5)
+    assert_as_transformers(noisy)
+    assert ["dropout" in said for said in reasons()] == [True] * 4
 
 
-@pytest.mark.parametrize("kind", ["lora", "prompt tuning"])
+@pytest.mark.parametrize("kind", ["lora", "alora", "prompt tuning"])
 def test_peft_models(kind, reasons):
     from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
+    task = {"task_type": "CAUSAL_LM"}
+    lora = dict(r=4, target_modules="all-linear", init_lora_weights=False, **task)
     config = {
-        "lora": LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
-        "prompt tuning": PromptTuningConfig(num_virtual_tokens=3),
+        "lora": LoraConfig(**lora),
+        "alora": LoraConfig(**lora, alora_invocation_tokens=PROMPTS[0][-1:]),
+        "prompt tuning": PromptTuningConfig(num_virtual_tokens=3, **task),
     }[kind]
-    config.task_type = "CAUSAL_LM"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = get_peft_model(copy.deepcopy(tiny("llama")), config).eval()
     tokens = assert_as_transformers(model)
     assert not torch.equal(tokens, sampled(tiny("llama").generate)[0])
-    assert bool(reasons()) == (kind == "prompt tuning")
+    assert bool(reasons()) == (kind != "lora")
     with ours_inside(model) as calls:
         inside, _ = sampled(model.generate)
     assert torch.equal(inside, tokens) and len(calls) == 1

@@ -34,7 +34,8 @@ def test_tokens_and_flop_by_hand():
     assert (found.student_tokens, found.teacher_tokens) == (80, 12)
     # two prompts of 64 for sampling; for each request a question and the answer
     assert found.read_tokens == 2 * 64 + 2 * (64 + 10)
-    assert found.update_tokens == PADDING * (80 + 12 + 2 * 64)
+    # micro-batches of two rollouts, each of two prompts at most
+    assert found.update_tokens == PADDING * (80 + 12 + 8 * 64)
     # 6 forward and backward, and 2 in three of four optimizer steps
     assert found.update_flop == pytest.approx(found.update_tokens * 1000 * (6 + 2 * 3 / 4))
     assert found.generate_flop == 2 * 1000 * (80 + 12 + found.read_tokens)
@@ -70,22 +71,64 @@ def test_what_the_base_scores_costs_a_forward_pass():
 
 
 @pytest.mark.parametrize(
-    ("training", "size", "processes"),
+    ("training", "layout", "prompts"),
     [
-        ({"gradient_checkpointing": True}, SIZE, 1),
-        ({}, replace(SIZE, full_attention=False), 1),
-        ({}, SIZE, 2),
+        ({"per_device_train_batch_size": 4, "steps_per_generation": 2}, "packed", 2 * 4),
+        ({"gradient_checkpointing": True}, "packed", 8),
+        ({"gradient_accumulation_steps": 4, "loss_type": "dapo"}, "packed", 4 * (2 + 3)),
+        ({"gradient_accumulation_steps": 4, "loss_type": "bnpo"}, "packed", 4 * 8),
+        ({"per_device_train_batch_size": 8, "steps_per_generation": 1}, "packed", 4 * 2),
+        ({"per_device_train_batch_size": 8, "steps_per_generation": 1}, "trimmed", 4 * 8),
+        ({"per_device_train_batch_size": 8, "steps_per_generation": 1}, "right", 4 * 8),
     ],
 )
-def test_where_prompts_cannot_be_shared_each_rollout_has_its_own(training, size, processes):
-    found = training_work(job(**training), size, SHORT, processes)
-    assert found.update_tokens == processes * PADDING * (80 + 12 + 8 * 64)
+def test_the_rollouts_of_a_micro_batch_share_prompts(training, layout, prompts):
+    """Where the layout allows it; worked by hand for batches of two groups of four."""
+    planned = job(**training)
+    found = training_work(planned, replace(SIZE, layout=layout), SHORT, processes=1)
+    answers = planned.training.num_rollout_batches * (80 + 12)
+    assert found.update_tokens == pytest.approx(PADDING * (answers + prompts * 64))
+
+
+@pytest.mark.parametrize(
+    ("layout", "processes", "tokens"),
+    [
+        ("packed", 2, 2 * PADDING * (80 + 12 + 8 * 64)),
+        ("trimmed", 2, 2 * 8 * (64 + 64)),  # in one forward, so that no process waits
+        ("padded", 1, 8 * (64 + 64)),
+    ],
+)
+def test_padding_that_is_computed(layout, processes, tokens):
+    found = training_work(job(), replace(SIZE, layout=layout), SHORT, processes)
+    assert found.update_tokens == pytest.approx(tokens)
+
+
+def flop_per_weight(work):
+    return work.update_flop / work.update_tokens / SIZE.parameters
+
+
+@pytest.mark.parametrize(("lora", "held"), [(None, 4), ({"r": 4}, 0)])
+def test_a_reference_model_costs_memory_and_a_forward_pass(lora, held):
+    plain, kl = (job("grpo", beta=beta, lora=lora) for beta in (0.0, 0.1))
+    memory = [training_memory(each, SIZE, 1, on_gpu=True)[0] for each in (plain, kl)]
+    assert memory[1] - memory[0] == held * SIZE.parameters
+    passes = [flop_per_weight(training_work(each, SIZE, SHORT, 1)) for each in (plain, kl)]
+    # TRL asks for an adapter's old log-probabilities and the base's in the same way
+    old = 2 * 3 / 4 if lora is None else 2
+    assert passes == pytest.approx([6 + 2 * 3 / 4, 6 + old + 2])
+
+
+@pytest.mark.parametrize(("dropout", "old"), [(0.0, 2 * 3 / 4), (0.1, 2)])
+def test_with_dropout_all_old_log_probabilities_are_computed(dropout, old):
+    planned = job(lora={"r": 4, "lora_dropout": dropout})
+    found = training_work(planned, SIZE, SHORT, processes=1)
+    assert flop_per_weight(found) == pytest.approx(6 + old)
 
 
 def test_a_padded_batch_is_no_wider_than_the_budgets():
     """With answers as long as their budget there is nothing to pad."""
     found = training_work(job("grpo"), SIZE, Lengths(64, 64, 0), processes=1)
-    assert found.update_tokens == 8 * 64 + 2 * 64
+    assert found.update_tokens == 8 * 64 + 8 * 64
 
 
 def test_old_log_probabilities_cost_once_and_not_in_the_first_step():
@@ -97,7 +140,7 @@ def test_old_log_probabilities_cost_once_and_not_in_the_first_step():
         "checkpointing": {"gradient_accumulation_steps": 4, "gradient_checkpointing": True},
     }.items():
         work = training_work(job(**training), SIZE, SHORT, processes=1)
-        flop[name] = work.update_flop / work.update_tokens / SIZE.parameters
+        flop[name] = flop_per_weight(work)
     assert flop == pytest.approx(
         {"one": 6, "two": 6 + 2 / 2, "passes": 2 * 6 + 2 * 3 / 4, "checkpointing": 8}
     )

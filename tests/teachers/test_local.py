@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from thinktuning.models.chat import encode_chats, eos_ids, first_end, generate_ids
 from thinktuning.models.prefix import PrefixCache
@@ -182,6 +182,25 @@ def test_the_copy_is_in_the_dtype_that_the_base_is_stored_in(lively, tmp_path, s
     trained = student.train()
     shift(trained, 1e-3)  # in no half precision any more
     assert frozen_copy(trained).dtype == torch.float32
+
+
+def test_the_copy_keeps_weights_in_float32_that_transformers_does(tmp_path):
+    sizes = dict(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
+    heads = dict(num_attention_heads=2, num_key_value_heads=2, moe_num_experts=2, moe_k=1)
+    experts = dict(moe_intermediate_size=16, moe_layer_start_index=1)
+    config = AutoConfig.for_model("ernie4_5_moe", **sizes, **heads, **experts)
+    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(tmp_path)
+    base = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    with torch.no_grad():
+        for weight in base.parameters():
+            if weight.dtype == torch.float32:
+                weight.normal_()
+    base.save_pretrained(tmp_path)
+    student = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="float32")
+    copied, expected = frozen_copy(student), base.state_dict()
+    assert {w.dtype for w in expected.values()} == {torch.bfloat16, torch.float32}
+    for name, weight in copied.state_dict().items():
+        assert weight.dtype == expected[name].dtype and torch.equal(weight, expected[name]), name
 
 
 def test_exemplars_are_computed_once(model, tokenizer, monkeypatch):

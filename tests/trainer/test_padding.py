@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForCausalLM
 from unpadded import Positions, all_inputs, grouped_batch, relative
 
+from thinktuning.models.layouts import layout_of
 from thinktuning.trainer.packing import Row, cheapest_bins, fill_bins
-from thinktuning.trainer.padding import Unpadded, layout_of
+from thinktuning.trainer.padding import Unpadded
 
 if not hasattr(trl.trainer.utils, "add_fused_lm_head"):
     pytest.skip("needs TRL's fused LM head", allow_module_level=True)
@@ -32,7 +33,7 @@ LENGTHS = [(5, [9, 3, 1, 6]), (11, [2, 2, 7, 4]), (1, [5, 8]), (3, [0, 12])]
 
 
 def new_model(name, **options):
-    """Return a model of an architecture, with weights large enough for other attention to show."""
+    """Return a model of an architecture, with weights for which another attention shows."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(name, **SMALL | options)
     model = AutoModelForCausalLM.from_config(config).eval()  # without dropout
@@ -40,8 +41,7 @@ def new_model(name, **options):
         model = model.double()
     with torch.no_grad():
         for weight in model.parameters():
-            if weight.ndim == 2:
-                weight.normal_(0, 0.1)
+            weight.normal_(*{2: (0, 0.1), 1: (1, 0.3)}.get(weight.ndim, (0, 0.02)))
     trl.trainer.utils.add_fused_lm_head(model, outputs=("log_probs", "entropy"))
     return model
 
@@ -94,6 +94,8 @@ def test_values_and_gradients_equal_the_padded_ones(layout, tied):
         ("smollm3", {}, "packed"),
         ("granite", {}, "packed"),
         ("gpt_neox", {}, "packed"),
+        ("hunyuan_v1_dense", {}, "packed"),  # normalizes queries and keys that are rotated already
+        ("hunyuan_v1_dense", {"attn_implementation": "eager"}, "trimmed"),
         ("qwen3_moe", {"num_experts": 4, "num_experts_per_tok": 2}, "packed"),
         ("mixtral", {"num_local_experts": 4, "output_router_logits": True}, "trimmed"),
         ("gpt2", {"n_embd": 32, "n_head": 2, "n_layer": 2, "n_positions": 128}, "right"),

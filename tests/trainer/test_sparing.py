@@ -192,7 +192,7 @@ def test_a_model_whose_tokens_meet_outside_of_attention_is_not_packed(lively, tm
     embeddings.register_forward_hook(lambda module, args, output: output + output.cumsum(1))
     batch = a_batch(trainer)
     wanted, gradients = loss_of(trainer, batch, skip_padding=False)
-    with pytest.warns(UserWarning, match="packing changes what LlamaForCausalLM computes"):
+    with pytest.warns(UserWarning, match="`packed` changes what LlamaForCausalLM computes"):
         loss, found = loss_of(trainer, batch, skip_padding=True)
     assert trainer._layout(trainer.model) == "right"
     torch.testing.assert_close(loss, wanted, rtol=1e-6, atol=1e-7)
@@ -210,15 +210,22 @@ def test_rounding_to_bf16_is_not_taken_for_another_computation(lively, tmp_path)
     hook = lambda module, args, output: output + output.roll(1, 1)  # noqa: E731
     trainer.model.get_input_embeddings().register_forward_hook(hook)
     trainer._layouts.clear()
-    with pytest.warns(UserWarning, match="packing changes what LlamaForCausalLM computes"):
+    with pytest.warns(UserWarning, match="`packed` changes what LlamaForCausalLM computes"):
         assert trainer._layout(trainer.model) == "right"
 
 
-def test_virtual_tokens_stay_padded(tiny_model_dir, tmp_path):
-    from peft import PromptTuningConfig
+@pytest.mark.parametrize("kind", ["virtual tokens", "invocation", "noise"])
+def test_what_depends_on_the_rows_of_a_batch_stays_padded(tiny_model_dir, tmp_path, kind):
+    from peft import LoraConfig, PromptTuningConfig
 
-    virtual = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
-    trainer = build(tiny_model_dir, ThinkTuningTrainer, tmp_path, peft_config=virtual)
+    task = {"task_type": "CAUSAL_LM"}
+    lora = LoraConfig(target_modules="all-linear", alora_invocation_tokens=[5], **task)
+    settings = {
+        "virtual tokens": {"peft_config": PromptTuningConfig(num_virtual_tokens=2, **task)},
+        "invocation": {"peft_config": lora},
+        "noise": {"neftune_noise_alpha": 5},
+    }[kind]
+    trainer = build(tiny_model_dir, ThinkTuningTrainer, tmp_path, **settings)
     assert trainer._layout(trainer.model) == "padded"
 
 

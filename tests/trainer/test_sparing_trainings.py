@@ -3,6 +3,7 @@
 import pytest
 import torch
 import trl.trainer.utils
+from peft import LoraConfig
 from trainers import ALWAYS, TAUGHT, ScriptedTeacher, build, logps_of, vowel_share
 from trl import GRPOTrainer
 from unpadded import Gradients, relative
@@ -79,8 +80,6 @@ def test_training_equals_stock_trls(likely_eos, tmp_path, settings):
 
 
 def test_training_an_adapter_equals_stock_trls(likely_eos, tmp_path):
-    from peft import LoraConfig
-
     lora = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     for beta in (0.0, 0.1):
         torch.manual_seed(0)
@@ -137,6 +136,37 @@ def test_old_log_probabilities_are_computed_only_for_later_steps(likely_eos, tmp
     trainer._compute_loss = recorded
     trainer.train()
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_with_dropout_a_ratio_is_1_only_where_it_is_in_trl(likely_eos, tmp_path, iterations):
+    """Two passes differ then: TRL's old log-probabilities are not those of the update."""
+    # for two passes over a batch within an optimizer step, TRL takes those of the update
+    micro = {1: (1, 2), 2: (2, 1)}[iterations]
+    settings = dict(
+        zip(("gradient_accumulation_steps", "steps_per_generation"), micro, strict=True)
+    )
+    kept = []
+    for kind in (GRPOTrainer, ThinkTuningTrainer):
+        trainer = build(
+            likely_eos,
+            kind,
+            tmp_path / kind.__name__,
+            peft_config=LoraConfig(
+                lora_dropout=0.5, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+            num_iterations=iterations,
+            max_steps=2,
+            **settings,
+        )
+        seen, compute = [], trainer._compute_loss
+        trainer._compute_loss = lambda model, batch, seen=seen, compute=compute: (
+            seen.append("old_per_token_logps" in batch) or compute(model, batch)
+        )
+        trainer.train()
+        kept.append(seen)
+    assert kept[0] == kept[1] == [iterations == 1] * len(kept[0])
+    assert len(kept[0]) == 2 * micro[0]
 
 
 def test_a_batch_without_effect_changes_nothing(likely_eos, tmp_path):

@@ -8,10 +8,11 @@ from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation import stopping_criteria as criteria
 
+from thinktuning.models.layouts import LONGEST_ROW, rope_kinds
+
 LAYERS = {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}  # whose rows can be selected
 OPTIONS = {"use_cache", "logits_to_keep"}
 INPUTS = {"attention_mask", "position_ids", "past_key_values"} | OPTIONS
-LONGEST_ROW = {"dynamic", "longrope"}  # rotary positions that depend on a batch's longest row
 PREPARE = ("prepare_inputs_for_generation", "_update_model_kwargs_for_generation")
 
 
@@ -51,15 +52,19 @@ def check_model(model: Any, device: torch.device) -> None:
         raise UnsupportedError("it is not on the device of the batch, or on several")
     if rope_kinds(model.config) & LONGEST_ROW:
         raise UnsupportedError("its positions depend on the longest row of the batch")
+    if finds_invocations(model):
+        raise UnsupportedError("its adapter looks for its invocation in each row of the batch")
     if any(map(is_random, model.modules())):
-        raise UnsupportedError("its dropout is on, and takes part in the sampling")
+        raise UnsupportedError("its dropout or noise is on, and takes part in the sampling")
 
 
-def rope_kinds(config: Any) -> set[str]:
-    """Return the types of rotary positions that a model's configuration names."""
-    ropes = getattr(config, "rope_parameters", None) or {}
-    each = [ropes, *(rope for rope in ropes.values() if isinstance(rope, dict))]  # a kind of layer
-    return {rope["rope_type"] for rope in each if "rope_type" in rope}
+def finds_invocations(model: Any) -> bool:
+    """Return whether a model has an adapter that is on only after certain tokens of a row (aLoRA).
+
+    PEFT tells its layers where these stand, a number for each row of the batch.
+    """
+    adapters = getattr(model, "peft_config", None) or {}
+    return any(getattr(one, "alora_invocation_tokens", None) for one in adapters.values())
 
 
 def is_random(module: Any) -> bool:
@@ -67,9 +72,9 @@ def is_random(module: Any) -> bool:
     if not module.training:
         return False
     rate = module.p if isinstance(module, torch.nn.modules.dropout._DropoutNd) else 0.0
-    kinds = ("dropout", "jitter", "layerdrop")
+    kinds = ("dropout", "jitter", "layerdrop", "noise")  # NEFTune's `neftune_noise_alpha`
     rates = [value for name, value in vars(module).items() if any(kind in name for kind in kinds)]
-    return any(isinstance(value, float) and value > 0 for value in [rate, *rates])
+    return any(type(value) in (int, float) and value > 0 for value in [rate, *rates])
 
 
 def check_inputs(input_ids: Tensor, generation_config: Any, model_kwargs: dict[str, Any]) -> None:

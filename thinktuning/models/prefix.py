@@ -85,6 +85,8 @@ def takes_gaps(model: Any) -> bool:
         return False
     if any(getattr(model.config, name, None) for name in WINDOWS):
         return False
+    if not model._supports_default_dynamic_cache():  # MiniMax has a cache of its own
+        return False
     return {"position_ids", "logits_to_keep"} <= inspect.signature(model.forward).parameters.keys()
 
 

@@ -25,6 +25,7 @@ from thinktuning.models.config import (
     PackageModelConfig,
     PathModelConfig,
 )
+from thinktuning.models.layouts import Layout, layout_of
 from thinktuning.models.sources import find_packaged
 from thinktuning.study.jobs import TrainJob
 from thinktuning.teachers.config import TeacherConfig
@@ -62,7 +63,7 @@ class Size:
     intermediate_size: int
     kv_size: int  # elements of a token's keys in one layer, and of its values
     vocabulary: int
-    full_attention: bool = True  # in every layer
+    layout: Layout = "packed"  # in which the update computes it
     stored_bytes: int = 4  # of a weight, as the model is stored
 
 
@@ -89,8 +90,7 @@ def model_size(model: Model) -> Size:
             intermediate_size=getattr(text, "intermediate_size", None) or 4 * text.hidden_size,
             kv_size=head * (getattr(text, "num_key_value_heads", None) or heads),
             vocabulary=text.vocab_size,
-            full_attention=set(getattr(text, "layer_types", None) or ["full_attention"])
-            == {"full_attention"},
+            layout=layout_of(weights),
             stored_bytes=stored_bytes(model, text),
         )
     except (ValueError, AttributeError, ArithmeticError) as error:
@@ -167,13 +167,14 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
 
     The state is weights, gradients and optimizer over `shards` processes, and a local teacher and
     the frozen base whose probabilities a loss has, in the dtype in which they are stored; the
-    `self` teacher is the frozen base. The working memory is activations and logits, or the
-    student's or teacher's KV cache if larger.
+    `self` teacher is the frozen base. TRL loads its reference model (`beta` > 0) in float32. With
+    an adapter the base is the model without it. The working memory is activations and logits, or
+    the student's or teacher's KV cache if larger.
     """
     training, n = job.training, size.parameters
     state = 4 * n if training.lora else 16 * n / shards
     if not training.lora:
-        state += num_frozen(job) * size.stored_bytes * n
+        state += num_frozen(job) * size.stored_bytes * n + (4 * n / shards if training.beta else 0)
     state += 2 * n / shards if training.bf16 else 0
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
@@ -194,7 +195,7 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
 def num_frozen(job: TrainJob) -> int:
     """Count the models beside the policy: a local teacher, and the base if the loss has its part.
 
-    The `self` teacher is the base; TRL's reference model (`beta` > 0) is not counted.
+    The `self` teacher is the base; TRL's own reference model (`beta` > 0) is not counted.
     """
     backend = job.teacher.backend if job.algorithm.uses_teacher else None
     models = {"self": "base", "model": "teacher"}

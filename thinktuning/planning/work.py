@@ -6,14 +6,15 @@
     resampled  for each request question, answer and reply again, and another answer of the student,
                if the algorithm asks for one
     updated    for each rollout its answer with the feedback, and its prompt, which the rollouts of
-               a group share where one forward pass may (`shares_prompts`), times `PADDING`, at
-               most what the budgets allow
+               a micro-batch share in the layout `packed` (`thinktuning.trainer.padding`), times
+               `PADDING`, at most what the budgets allow
 
 A token costs 2 N FLOPs forward and 6 N forward and backward for N parameters (Kaplan et al. 2020,
 arXiv 2001.08361), 8 N with gradient checkpointing. The first optimizer step after sampling needs no
-old log-probabilities; where there are more, the others' rollouts cost 2 N more. So does, at most,
-what a loss scores in addition (`scores_texts`): every rollout once by the base. Rollouts of groups
-with equal rewards are left out of the update; they are counted here, since their number is unknown.
+old log-probabilities; where there are more, the others' rollouts cost 2 N more. So does every
+rollout with the reference model (`beta` > 0), and, at most, what a loss scores in addition
+(`scores_texts`), by the base. Rollouts of groups with equal rewards are left out of the update;
+they are counted here, since their number is unknown.
 """
 
 from dataclasses import dataclass
@@ -65,19 +66,21 @@ def training_work(job: TrainJob, size: Size, found: Lengths, processes: int) -> 
     read = groups * prompt + (asked * (prompt + found.student) if local else 0)
     if job.algorithm.resamples:
         read += asked * (prompt + found.student + found.teacher)
-    prompts = prompt * (groups if shares_prompts(job, size, processes) else rollouts)
-    most = rollouts * training.max_completion_length
-    update = min(PADDING * (student + teacher + prompts), most + prompts)
+    prompts = prompt * num_prompts(job, size) * processes
+    update = most = rollouts * training.max_completion_length + prompts
+    if size.layout == "packed" or (size.layout != "padded" and processes == 1):
+        update = min(PADDING * (student + teacher + prompts), most)
     per_pass = (8 if training.gradient_checkpointing else 6) * n
     steps = training.steps_per_generation // training.gradient_accumulation_steps  # of one pass
-    old = 2 * n * (steps - 1) / steps
+    old = 2 * n * (1 if scores_at_once(job) else (steps - 1) / steps)
     base = 2 * n if job.algorithm.scores_texts else 0
+    reference = 2 * n if training.beta else 0
     return Work(
         student_tokens=student + again,
         teacher_tokens=teacher,
         read_tokens=read,
         update_tokens=update,
-        update_flop=update * ((per_pass + base) * training.num_iterations + old),
+        update_flop=update * ((per_pass + base) * training.num_iterations + old + reference),
         generate_flop=2 * n * (student + again + read + (teacher if local else 0)),
     )
 
@@ -92,12 +95,34 @@ def teaches_here(job: TrainJob) -> bool:
     return job.algorithm.uses_teacher and job.teacher.backend != "openai"
 
 
-def shares_prompts(job: TrainJob, size: Size, processes: int) -> bool:
-    """Tell whether the update computes a prompt once for all rollouts of its group.
+def num_prompts(job: TrainJob, size: Size) -> float:
+    """Return how many prompts an update computes on one process, in a whole training.
 
-    It does in one process, without gradient checkpointing, where every layer has full attention.
+    One for each rollout, or in the layout `packed` for each prompt of a micro-batch, at most. The
+    rollouts of an optimizer step are dealt to its micro-batches by prompt; but for `bnpo`.
     """
-    return processes == 1 and not job.training.gradient_checkpointing and size.full_attention
+    training, rollouts = job.training, num_rollouts(job)
+    if size.layout != "packed":
+        return rollouts
+    batch, steps = training.per_device_train_batch_size, training.gradient_accumulation_steps
+    groups = training.generation_batch_size // training.num_generations  # of a rollout batch
+    if training.loss_type == "bnpo":
+        return rollouts / batch * min(batch, groups)
+    of_step = min(batch * steps, groups)
+    return rollouts / (batch * steps) * min(batch * steps, of_step + steps - 1)
+
+
+def scores_at_once(job: TrainJob) -> bool:
+    """Tell whether all old log-probabilities are computed as soon as rollouts are sampled.
+
+    vLLM's correction needs them, and with dropout they are not those of the first step; with an
+    adapter and a reference model TRL's calls for both cannot be told apart.
+    """
+    training = job.training
+    if training.vllm and training.vllm.importance_sampling_correction:
+        return True
+    several = training.optimizer_steps_per_rollout_batch > 1
+    return several and bool(training.lora and (training.beta or training.lora.lora_dropout))
 
 
 def training_seconds(job: TrainJob, size: Size, found: Lengths, processes: int, gpu: GPU) -> float:

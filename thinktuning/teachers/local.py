@@ -204,35 +204,44 @@ def frozen_copy(model: Any, device: Any = None) -> Any:
     """Copy a model, in the narrowest dtype that holds its weights exactly.
 
     A model that is stored in bfloat16 is trained in float32; its copy is in bfloat16 again, with
-    half the memory. The copy has no `forward` that a trainer patched in: TRL patches in a closure
-    over the student (trl.trainer.utils.add_fused_lm_head), whose copy would still compute with the
-    student's weights.
+    half the memory, but for the weights that transformers keeps in float32 when it loads the model.
+    The copy has no `forward` that a trainer patched in: TRL patches in a closure over the student
+    (trl.trainer.utils.add_fused_lm_head), whose copy would still compute with the student's
+    weights.
 
     Args:
         model: a transformers model.
         device: of the copy; None is the model's.
     """
-    dtype = narrowest(model)
-    copies = {
+    dtype, dtypes = narrowest(model)
+    copies = {  # by identity: tied weights stay tied
         id(weight): torch.nn.Parameter(
-            weight.detach().to(device=device, dtype=dtype, copy=True), False
+            weight.detach().to(device=device, dtype=dtypes[name], copy=True), False
         )
-        for weight in model.parameters()
+        for name, weight in model.named_parameters()
     }
-    copied = copy.deepcopy(model, copies).to(device).eval()  # tied weights stay tied
+    copied = copy.deepcopy(model, copies).to(device).eval()
     copied.config.dtype = dtype
     for module in copied.modules():
         vars(module).pop("forward", None)
     return copied
 
 
-def narrowest(model: Any) -> torch.dtype:
-    """Return bfloat16 or float16 if it holds every weight exactly, else the model's dtype."""
-    dtype: torch.dtype = model.dtype
+def narrowest(model: Any) -> tuple[torch.dtype, dict[str, torch.dtype]]:
+    """Return the narrowest dtype in which a model can be stored exactly, and that of each weight.
+
+    Both are bfloat16 or float16, but that of weights which transformers keeps in float32 in such a
+    model, such as the routers of some mixtures of experts; or those that the model has.
+    """
+    from transformers.core_model_loading import build_glob_alternation
+
+    weights = dict(model.named_parameters())
     for half in (torch.bfloat16, torch.float16):
-        if all(torch.equal(w.to(half).to(w.dtype), w) for w in model.parameters()):
-            return half
-    return dtype
+        kept, _, _ = build_glob_alternation(list(plan := model._get_dtype_plan(half)))
+        dtypes = {n: torch.float32 if plan and kept.search(n) else half for n in weights}
+        if all(torch.equal(w.to(dtypes[name]).to(w.dtype), w) for name, w in weights.items()):
+            return half, dtypes
+    return model.dtype, {name: weight.dtype for name, weight in weights.items()}
 
 
 def trainable(model: Any) -> dict[str, torch.Tensor]:

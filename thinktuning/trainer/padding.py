@@ -1,4 +1,4 @@
-"""Log-probabilities without padding, for `trl.GRPOTrainer`; needs TRL >= 1.16 and `packing.py`.
+"""Log-probabilities without padding, for `trl.GRPOTrainer`; needs TRL >= 1.16.
 
 TRL pads a rollout batch to its longest prompt and its longest completion, each row with a prompt of
 its own, also where rows are completions of one prompt (TRL issue 7179). `UnpaddedTrainer` returns
@@ -6,24 +6,26 @@ the same log-probabilities and entropies in the same layout, computed from the r
 that TRL's losses stay as they are. `Unpadded` wraps the model for this. Its layouts:
 
 packed   Rows are laid out one after another in bins of equal width; completions of one prompt share
-         it, each attending to the prompt and itself. A token's position is its column in TRL's
-         batch. For transformers' models with rotary positions, full attention and `sdpa`, after a
-         small batch was compared with the padded computation.
-trimmed  Other models: rows are sorted by length into chunks, and columns without a token cut off;
-         on the left only with rotary positions, where a shift changes nothing (else: `right`).
-padded   As TRL does it: multimodal models, prompt tuning, positions that depend on the longest row
-         (dynamic RoPE), and static shapes (`pad_to_multiple_of`, torch.compile).
+         it, each attending to the prompt and itself. For transformers' models with rotary
+         positions, full attention and `sdpa`.
+trimmed  Other models with rotary positions: rows are sorted by length into chunks, and columns
+         without a token cut off.
+right    Other models: columns are cut off on the right only.
+padded   As TRL does it: multimodal models, prompt tuning, aLoRA, NEFTune, positions that depend on
+         the longest row (dynamic RoPE), and static shapes (`pad_to_multiple_of`, torch.compile).
 
-Only positions that predict a completion's token are projected onto the vocabulary. With dropout,
-completions of one prompt share the dropout of its tokens.
+A token's position is its column in TRL's batch. Before the first two layouts are used, a small
+batch is compared with the padded computation. Only positions that predict a completion's token are
+projected onto the vocabulary. With dropout, packed completions of one prompt share the dropout of
+its tokens.
 
-Shapes: B rows of T columns, the first P of them for prompts.
+Shapes: B rows of T columns, the first P of them for prompts. Of this package it needs `packing.py`
+and `thinktuning/models/layouts.py`, which import nothing of it.
 """
 
-import inspect
 import warnings
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import trl.trainer.utils
@@ -32,10 +34,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from trl import GRPOTrainer
 
-from thinktuning.models.decodable import LONGEST_ROW, rope_kinds
+from thinktuning.models.layouts import Layout, layout_of
 from thinktuning.trainer.packing import Row, cheapest_bins, pieces_of, width_of
 
-Layout = Literal["packed", "trimmed", "right", "padded"]
 ATTENTION = 6  # in bins of 6 * hidden_size, attention costs as much as everything else
 MAX_PADDING = 1.3  # padded / real positions above which trimmed rows are split into more chunks
 
@@ -78,24 +79,28 @@ class UnpaddedTrainer(GRPOTrainer):
         known: dict[int, Layout] = self.__dict__.setdefault("_layouts", {})
         if id(base) not in known:
             layout = layout_of(base)
-            peft = getattr(self.accelerator.unwrap_model(model), "active_peft_config", None)
-            if getattr(peft, "is_prompt_learning", False):
+            adapter = getattr(self.accelerator.unwrap_model(model), "active_peft_config", None)
+            reads_rows = getattr(adapter, "alora_invocation_tokens", None)
+            by_length = self.args.neftune_noise_alpha  # its noise depends on the number of columns
+            if getattr(adapter, "is_prompt_learning", False) or reads_rows or by_length:
                 layout = "padded"
-            if layout == "packed" and not self._packs(model, base):
-                warnings.warn(f"packing changes what {type(base).__name__} computes", stacklevel=2)
+            if layout in ("packed", "trimmed") and not self._keeps(model, base, layout):
+                name = type(base).__name__
+                warnings.warn(f"the layout `{layout}` changes what {name} computes", stacklevel=2)
                 layout = "right"
             known[id(base)] = layout
         return known[id(base)]
 
     @torch.no_grad()
-    def _packs(self, model: Any, base: Any) -> bool:
-        """Compare the packed with the padded log-probabilities of a small batch."""
+    def _keeps(self, model: Any, base: Any, layout: Layout) -> bool:
+        """Compare a layout's log-probabilities of a small batch with the padded ones."""
+        P, C = 7, 5  # more columns than the longest prompt has tokens
         lengths = ((5, 4), (3, 2), (5, 3), (3, 5))  # of two prompts in turn, and their completions
-        mask = torch.tensor([[0] * (5 - p) + [1] * (p + c) + [0] * (5 - c) for p, c in lengths])
+        mask = torch.tensor([[0] * (P - p) + [1] * (p + c) + [0] * (C - c) for p, c in lengths])
         ids = torch.arange(mask.numel()).view_as(mask) * 7919 % base.config.vocab_size
-        ids[2:, :5] = ids[:2, :5]
+        ids[2:, :P] = ids[:2, :P]
         labels = ids.masked_fill(mask == 0, -100)
-        labels[:, :5] = -100
+        labels[:, :P] = -100
         batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
         batch = {name: tensor.to(self.accelerator.device) for name, tensor in batch.items()}
         training = model.training
@@ -103,7 +108,7 @@ class UnpaddedTrainer(GRPOTrainer):
         try:
             with self.accelerator.autocast():
                 padded = model(**batch, fused_lm_head=True).log_probs
-                packed = Unpadded(model, base, "packed", 5)(**batch).log_probs
+                found = Unpadded(model, base, layout, P)(**batch).log_probs
                 half = base.dtype != torch.float32 or torch.is_autocast_enabled(padded.device.type)
         except (IndexError, TypeError, ValueError):  # it takes no mask of rows x rows
             return False
@@ -111,28 +116,7 @@ class UnpaddedTrainer(GRPOTrainer):
             model.train(training)
         # A wrong mask moves log-probabilities by several nats, rounding to half by 1% at most.
         tolerance = 0.02 * padded.abs().max().item() if half else 1e-3
-        return torch.allclose(padded, packed, rtol=0, atol=tolerance)
-
-
-def layout_of(base: Any) -> Layout:
-    """Return the layout that a model's configuration allows."""
-    config = base.config
-    kinds = rope_kinds(config) if not getattr(config, "alibi", False) else set()
-    by_columns = kinds & LONGEST_ROW or getattr(config, "keep_window_size", None)
-    if config.get_text_config() is not config or by_columns:
-        return "padded"
-    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if not kinds or layers - {"full_attention", "sliding_attention"}:
-        return "right"
-    packs = (
-        layers == {"full_attention"}
-        and not getattr(config, "sliding_window", None)
-        and not getattr(config, "output_router_logits", False)  # its loss needs the padding mask
-        and config._attn_implementation == "sdpa"
-        and type(base).__module__.startswith("transformers.models.")
-        and "position_ids" in inspect.signature(type(base.base_model).forward).parameters
-    )
-    return "packed" if packs else "trimmed"
+        return torch.allclose(padded, found, rtol=0, atol=tolerance)
 
 
 class Unpadded:
@@ -225,6 +209,8 @@ class Unpadded:
         row, column = pad(mask[:, P - left :], (P - left, 0)).nonzero(as_tuple=True)
         source = index[row] * T + left + column
         inputs = {"input_ids": ids, "attention_mask": mask.long()}
+        if left:
+            inputs["position_ids"] = torch.arange(left, left + ids.size(1)).expand_as(ids).to(ids)
         return source, self._score(inputs, row * ids.size(1) + column - 1, ids[row, column])
 
     def _packed(self, input_ids: Tensor, rows: list[Row]) -> tuple[Tensor, Any]:

@@ -8,7 +8,8 @@
 - Old log-probabilities are those of the weights that sampled. In the first optimizer step after
   sampling these are the current weights, whose log-probabilities TRL takes if a batch has no old
   ones. The others are computed right before that step. With `num_iterations` > 1, what the first
-  pass over a batch computes is kept for the later ones.
+  pass over a batch computes is kept for the later ones. With dropout two passes differ, so that
+  TRL's ratio is not 1: then all are computed, when TRL does.
 - Where it does not matter to the loss in which of an optimizer step's micro-batches a completion is
   trained, completions of one prompt are put together, or those of one length if prompts cannot be
   shared. It does matter for `bnpo`, which averages over the tokens of each micro-batch. Metrics
@@ -24,6 +25,7 @@ from torch import Tensor
 from trl.models.utils import disable_gradient_checkpointing
 
 from thinktuning.algorithms.protocol import Algorithm
+from thinktuning.models.decodable import is_random
 from thinktuning.trainer.padding import UnpaddedTrainer
 
 Batch = dict[str, Any]
@@ -75,6 +77,7 @@ class SparingTrainer(UnpaddedTrainer):
         """Whether TRL, which scores a batch, asks for old log-probabilities that can wait."""
         needed = self.use_vllm and self.vllm_importance_sampling_correction
         needed |= self.beta != 0.0 and self.ref_model is None  # or are they the reference's?
+        needed |= any(map(is_random, self.model.modules()))
         return self._scoring and model is self.model and not needed and self._unpadded
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:
@@ -121,7 +124,7 @@ class SparingTrainer(UnpaddedTrainer):
             logps = logps.where(computed[:, None], torch.zeros_like(logps) if old is None else old)
         if computed is not None and entropies is not None:
             entropies = self._with_mean_entropy(entropies, batch, computed)
-        if self.num_iterations > 1 and "old_per_token_logps" not in batch:
+        if self._deferred and self.num_iterations > 1 and "old_per_token_logps" not in batch:
             batch["old_per_token_logps"] = logps.detach()
         return logps, entropies, *rest
 
