@@ -18,7 +18,8 @@ a machine's other work cancels out, and in CPU time, from which it takes less. P
 
 The teacher is always on, with the default study's share of each group. Peak memory is that of a
 process of its own. `forwarded / real` is positions computed for log-probabilities over tokens that
-they were asked for, `sampled / real` positions computed in sampling over tokens sampled.
+they were asked for, `forwarded / computed rows` over those of rows that were not left out: padding,
+less the prompts that rows share; `sampled / real` positions computed in sampling over tokens.
 """
 
 import argparse

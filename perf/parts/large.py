@@ -102,6 +102,7 @@ def ratios(turns):
             "parts, s": each["parts"],
             "floor, s": each["floor"],
             "forwarded / real": each["update_positions"] / each["real_tokens"],
+            "forwarded / computed rows": each["update_positions"] / each["computed_tokens"],
             "peak, GiB": each.get("peak_gib"),
         }
         for kind, each in turns.items()

@@ -24,7 +24,8 @@ def training(name, result):
     """Write one setting's measurements: ratios, then each part beside its floor."""
     summary, peaks = result["summary"], result.get("peak_mb", {})
     header = ["", "step, s", "/ TRL", "/ TRL, CPU time", "/ TRL, per generated token", "tokens/s"]
-    header += ["teacher's tokens, %", "forwarded / real", "sampled / real", "peak, MiB"]
+    header += ["teacher's tokens, %", "forwarded / real", "forwarded / computed rows"]
+    header += ["sampled / real", "peak, MiB"]
     rows = [
         [
             LABELS[kind],
@@ -35,6 +36,7 @@ def training(name, result):
             f"{row['generated_tokens_per_second']['median']:.0f}",
             f"{100 * row['teacher_share']['median']:.0f}",
             f"{row['forwarded_per_real']['median']:.2f}",
+            f"{row['forwarded_per_computed']['median']:.2f}",
             f"{row['sampled_per_real']['median']:.2f}",
             f"{peaks[kind]:.0f}" if kind in peaks else "",
         ]

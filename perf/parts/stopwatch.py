@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from trl import GRPOTrainer
 
+from thinktuning.trainer.padding import Unpadded
+
 # Methods that ours overrides. What ours does in them outside TRL's own is "hooks"; TRL's is "rest".
 OVERRIDDEN = ("_generate_single_turn", "_calculate_rewards", "_generate_and_score_completions")
 PARTS = ("generation", "teacher", "old_logps", "forward", "backward", "hooks", "rest")
@@ -93,11 +95,12 @@ class Positions:
     Attributes:
         update: positions that pass the embedding outside `generate`, padding included.
         real: tokens of prompts and completions that the log-probabilities were asked for.
+        computed: those of the rows that were computed, without rows that cannot change a gradient.
         sampling: positions that pass the embedding inside `generate`, padding included.
     """
 
     def __init__(self):
-        self.update = self.real = self.sampling = 0
+        self.update = self.real = self.computed = self.sampling = 0
         self.generating = False
 
     @contextmanager
@@ -109,8 +112,19 @@ class Positions:
         generate = model_class.generate
 
         def asked(model, input_ids, attention_mask, *args, **kwargs):
-            self.real += int(attention_mask.sum())
-            return logps(model, input_ids, attention_mask, *args, **kwargs)
+            tokens, before = int(attention_mask.sum()), self.computed
+            self.real += tokens
+            found = logps(model, input_ids, attention_mask, *args, **kwargs)
+            if self.computed == before:  # padded, as TRL computes them
+                self.computed += tokens
+            return found
+
+        unpadded = Unpadded.__call__
+
+        def without_padding(layout, input_ids, attention_mask, labels, **kwargs):
+            rows = (labels != -100).any(1)
+            self.computed += int(attention_mask[rows].sum())
+            return unpadded(layout, input_ids, attention_mask, labels, **kwargs)
 
         def generated(*args, **kwargs):
             self.generating = True
@@ -120,11 +134,13 @@ class Positions:
                 self.generating = False
 
         trainer._get_per_token_logps_and_entropies = asked
+        Unpadded.__call__ = without_padding
         model_class.generate = generated
         try:
             yield self
         finally:
             hook.remove()
+            Unpadded.__call__ = unpadded
             if "generate" in vars(model_class):
                 del model_class.generate
 

@@ -67,6 +67,7 @@ def turn(setting, kind, batches, output, **overrides):
         "trained_tokens": sum(sum(completions) for _, completions in lengths),
         "update_positions": positions.update,
         "real_tokens": positions.real,
+        "computed_tokens": positions.computed,
         "sampling_positions": positions.sampling,
         "floor": floor(trainer, lengths),
     }
@@ -108,6 +109,9 @@ def summarize(found):
             "generated_tokens_per_second": spread(generated(t) / t["seconds"] for t in turns),
             "teacher_share": spread(t["teacher_tokens"] / generated(t) for t in turns),
             "forwarded_per_real": spread(t["update_positions"] / t["real_tokens"] for t in turns),
+            "forwarded_per_computed": spread(
+                t["update_positions"] / max(1, t["computed_tokens"]) for t in turns
+            ),
             "sampled_per_real": spread(
                 t["sampling_positions"] / max(1, t["student_tokens"]) for t in turns
             ),
