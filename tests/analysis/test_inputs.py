@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from answered_study import BASE, METHOD, study, write_results
 
-from thinktuning.analysis.inputs import check_inputs
+from thinktuning.analysis.inputs import check_inputs, check_records
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256
 
@@ -75,3 +75,15 @@ def test_answers_that_are_not_those_of_their_summary_are_refused(job, tmp_path):
         samples.write_text(text)
         with pytest.raises(StudyError, match=r"samples\.jsonl: is not the file that results\.json"):
             check_inputs(job, tmp_path)
+
+
+@pytest.mark.parametrize("check", [check_inputs, check_records])
+def test_metrics_that_are_not_those_of_their_run_are_refused(job, tmp_path, check):
+    metrics = (tmp_path / RUN).with_name("metrics.jsonl")
+    made = json.loads((tmp_path / RUN).read_text())
+    hashes = {"records_sha256": {metrics.name: sha256(metrics), "rollouts.jsonl": "no file here"}}
+    (tmp_path / RUN).write_text(json.dumps(made | hashes))
+    check(job, tmp_path)
+    metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(StudyError, match=r"metrics\.jsonl: is not the file that provenance\.json"):
+        check(job, tmp_path)

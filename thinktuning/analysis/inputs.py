@@ -25,6 +25,7 @@ def check_inputs(job: CompareJob, results: Path) -> None:
     """
     records = {key: path / "provenance.json" for key, path in runs(job, results).items()}
     made = {key: read_json(path, ["inputs", "model_sha256"]) for key, path in records.items()}
+    check_records(job, results)
     trained: dict[Path, Any] = {records[key]: run["inputs"] for key, run in made.items()}
     base = column(trained, "model")
     check_same(column(trained, "data"), "training questions", "train")
@@ -36,7 +37,8 @@ def check_inputs(job: CompareJob, results: Path) -> None:
             for seed, directory in zip(job.evaluated_seeds[method], directories, strict=True):
                 path = directory / "results.json"
                 summary = read_json(path, ["inputs"])
-                check_samples(directory / "samples.jsonl", summary)
+                samples = directory / "samples.jsonl"
+                check_unchanged(samples, summary.get("samples_sha256"), path.name)
                 found = summary["inputs"]
                 evaluated[method][path] = found
                 data[path] = found["data"]
@@ -55,17 +57,33 @@ def check_inputs(job: CompareJob, results: Path) -> None:
         check_same(column(of_runs, "teacher_model"), "models of the teacher", "train")
 
 
-def check_samples(path: Path, summary: Mapping[str, Any]) -> None:
-    """Refuse answers that are not those which results.json summarizes: a file cut, or another's.
+def check_records(job: CompareJob, results: Path) -> None:
+    """Refuse metrics and rollouts that are not those of the run whose provenance is beside them.
 
     Raises:
         StudyError: names the file.
     """
-    recorded = summary.get("samples_sha256")
+    for run in runs(job, results).values():
+        made = read_json(run / "provenance.json", [])
+        for name, recorded in made.get("records_sha256", {}).items():
+            check_unchanged(run / name, recorded, "provenance.json")
+
+
+def check_unchanged(path: Path, recorded: str | None, record: str) -> None:
+    """Refuse a file that is not the recorded one: it was changed or cut, or is another's.
+
+    Args:
+        path: the file; a missing one is for its reader to report.
+        recorded: its hash; results of earlier versions have none.
+        record: the name of the file beside it that has the hash.
+
+    Raises:
+        StudyError: names the file.
+    """
     if recorded and path.is_file() and sha256(path) != recorded:
         raise StudyError(
-            f"{path}: is not the file that results.json beside it was made from: it was changed,"
-            f" cut or copied from elsewhere; delete it and run `snakemake {path}`"
+            f"{path}: is not the file that {record} beside it describes: it was changed, cut or"
+            f" copied from elsewhere; delete it and run `snakemake {path}`"
         )
 
 

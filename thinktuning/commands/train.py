@@ -42,7 +42,7 @@ from thinktuning.data.questions import read_questions
 from thinktuning.grading.grader import Grader
 from thinktuning.io import provenance
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, write_text_atomic
+from thinktuning.io.files import read_jsonl, sha256, write_text_atomic
 from thinktuning.io.trackers import check_installed
 from thinktuning.models.chat import only_turn_ends
 from thinktuning.models.checks import check
@@ -58,6 +58,7 @@ from thinktuning.planning.limits import (
 )
 from thinktuning.study.jobs import TrainJob
 
+RECORDS = ("metrics.jsonl", "rollouts.jsonl")  # whose hashes provenance.json has
 # Timeout between processes: only rank 0 writes checkpoints, and it may wait for a server.
 TIMEOUT = timedelta(hours=2)
 
@@ -273,11 +274,12 @@ def publish(
     (partial / "training_args.bin").unlink(missing_ok=True)
     shutil.rmtree(output / "model", ignore_errors=True)
     partial.rename(output / "model")
-    for name in ("metrics.jsonl", "rollouts.jsonl"):
+    for name in RECORDS:
         write_text_atomic(output / name, (checkpoints / name).read_text(encoding="utf-8"))
     made_by = provenance.collect() | {
         "inputs": inputs,
         "model_sha256": model_sha256(output / "model"),
+        "records_sha256": {name: sha256(output / name) for name in RECORDS},
         "method": job.method,
         "seed": job.seed,
         "wall_seconds": sum(row["time_step"] for row in rows),
