@@ -152,22 +152,6 @@ def test_mistakes_are_named(pages, capsys, old, new, message):
     assert printed.startswith("README.md: ") and message in printed
 
 
-def test_accuracies_of_seeds_have_the_printed_mean():
-    found = 0
-    for text in TEXTS.values():
-        for table in TABLES["markdown_tables"](text):
-            head, *rows = table
-            if "accuracy of each seed" not in head:
-                continue
-            for row in (dict(zip(head, cells, strict=True)) for cells in rows):
-                if seeds := row["accuracy of each seed"]:
-                    accuracies = [float(seed) for seed in seeds.split(", ")]
-                    mean = sum(accuracies) / len(accuracies)
-                    assert float(row["accuracy"].split(" [")[0]) == pytest.approx(mean, abs=0.1)
-                    found += 1
-    assert found == 2
-
-
 def test_rows_by_another_column_of_the_source(tmp_path):
     """A sweep's points, of one method."""
     source = "point,label,mean\na,GRPO,1\na,taught,2\nb,GRPO,3\nb,taught,4\n"
