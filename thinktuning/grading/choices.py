@@ -9,18 +9,21 @@ incorrect`, `Yes, but actually it is not`) is no choice.
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import islice
 
 from thinktuning.grading import vocabulary
-from thinktuning.grading.normalize import normalize
+from thinktuning.grading.expressions import rational
+from thinktuning.grading.normalize import UNSEEN, normalize
 
 MAX_LENGTH = 2_000  # characters
+MAX_PLACES = 20  # of a letter in an answer
 _LETTERS = "ABCDEFGHIJ"  # of options; further ones have none
 
 _NEGATIONS = re.compile(
     r"\\(?:neg?|neq|lnot|not|[xbh]?cancel(?:to)?|sout|st|overline|bar)(?![A-Za-z])|[¬≠]|!=|~~|^\s*~"
 )
 _COMMANDS = re.compile(
-    r"\\(?:text)?color\s*\{[A-Za-z]{1,20}\}"
+    rf"{UNSEEN}|\\(?:text)?color\s*\{{[A-Za-z]{{1,20}}\}}"
     r"|\\(?:[a-zA-Z]+\*?(?=[^a-zA-Z]|$)|[,;:! ()\[\]]|$)"
     r"|[{}$*~`\"\u201c\u201d\u200b-\u200d\ufeff\u2713\u2714\u2705]"
 )
@@ -43,10 +46,12 @@ _CONFIRMED = re.compile(
     r"|(?:the|my)\s+(?:final\s+)?(?:answer|option|choice))\W*",
     re.IGNORECASE,
 )
-_BESIDE = re.compile(  # a letter before or after the text of an option
-    r"[(\[]?\s*(?P<first>[A-J])\b\s*[)\]]?\W*(?P<after>.+)"
-    r"|(?P<before>.+?)\s?[(\[]\s?(?P<last>[A-J])\s?[)\]]",
-    re.IGNORECASE | re.DOTALL,
+_FIRST = re.compile(r"[(\[]?\s*([A-J])\b\s*[)\]]?(.+)", re.IGNORECASE | re.DOTALL)
+_LAST = re.compile(r"(.+?)\s?[(\[]\s?([A-J])\s?[)\]]\W*", re.IGNORECASE | re.DOTALL)
+_MATHEMATICS = re.compile(r"\\(?!text(?![A-Za-z]))[A-Za-z]")
+# Between a letter and its option, where a minus sign is a part of the option.
+_BETWEEN = re.compile(
+    r"(?:[\s.:;,=|)\]*~$]|\\[()\[\]]|[-\N{EN DASH}\N{EM DASH}]+(?=\s|[A-Za-z]{2}))*"
 )
 _OTHER_LETTER = re.compile(
     r"[(\[]\s*[A-J]\s*[)\]]|(?<![A-Za-z'])[B-HJ](?![A-Za-z'])|(?<![A-Za-z'])[AI][.:)](?=\s|$)"
@@ -80,9 +85,10 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
         bare = bracketed[1]
     bare = _INTRODUCED.sub("", bare, count=1)
     only_letter = re.fullmatch(r"\(?[A-J]\)?\.?", bare, re.IGNORECASE)
-    if not only_letter and (named := _named(text, options) or _named(bare, options)):
+    plain = bare if not _MATHEMATICS.search(normalize(text)) else ""
+    if not only_letter and (named := _named(text, options) or _named(plain, options)):
         return named
-    if beside := _beside(bare, options):
+    if beside := _beside(bare, text, options):
         return beside
     found = _LETTER.match(bare)
     if found is None:
@@ -96,36 +102,66 @@ def letter(text: str, options: Sequence[str] = ()) -> str | None:
 
 def _named(text: str, options: Sequence[str]) -> str | None:
     """Return the letter of the only option with this text."""
-    words = _words(text)
-    named = [i for i, option in enumerate(options) if words and _words(option) == words]
+    named = _options(text, options)
     return _LETTERS[named[0]] if len(named) == 1 and named[0] < len(_LETTERS) else None
 
 
-def _beside(text: str, options: Sequence[str]) -> str | None:
-    """Return the letter that stands beside exactly its option, whatever is between them."""
-    found = _BESIDE.fullmatch(text) if options else None
-    if found is None:
-        return None
-    chosen: str = (found["first"] or found["last"]).upper()
-    return chosen if _named(found["after"] or found["before"], options) == chosen else None
+def _options(text: str, options: Sequence[str]) -> list[int]:
+    """Return the places of the options with this text or this number."""
+    words, value = _words(text), rational(normalize(text)) if options else None
+    return [
+        i
+        for i, option in enumerate(options)
+        if (words and _words(option) == words)
+        or (value is not None and rational(normalize(option)) == value)
+    ]
+
+
+def _beside(bare: str, text: str, options: Sequence[str]) -> str | None:
+    """Return the letter that stands before or after exactly its option."""
+    beside = []
+    if options and (found := _FIRST.fullmatch(bare)):
+        beside.append((found[1].upper(), _written(text, found[1], found[2])))
+    if options and (found := _LAST.fullmatch(text) or _LAST.fullmatch(bare)):
+        beside.append((found[2].upper(), found[1]))
+    return next((letter for letter, said in beside if _named(said, options) == letter), None)
+
+
+def _written(text: str, letter: str, rest: str) -> str:
+    """Return what follows a letter as it is written, with its LaTeX; `rest` is that without it."""
+    plain = re.sub(r"^\W+", "", rest)
+    for found in islice(re.finditer(rf"(?<![A-Za-z\\]){letter}(?![A-Za-z])", text), MAX_PLACES):
+        after = text[found.end() :]
+        if re.sub(r"^\W+", "", _bare(after)) == plain:
+            return _closed(after)
+    return rest
+
+
+def _closed(text: str) -> str:
+    """Return a text without the braces that close nothing, and what leads to it."""
+    depth, kept = 0, []
+    for c in text:
+        depth += (c == "{") - (c == "}")
+        if depth >= 0:
+            kept.append(c)
+        depth = max(depth, 0)
+    return _BETWEEN.sub("", "".join(kept), count=1)
 
 
 def _agrees(rest: str, text: str, found: re.Match[str], options: Sequence[str]) -> bool:
     """Return whether what follows a letter is its option or at least contradicts nothing."""
     chosen = ord((found[1] or found[2]).upper()) - ord("A")
-    words = _words(rest)
-    if not words or _CONFIRMED.fullmatch(rest):
-        return True
-    written = text.partition(found[0].strip())[2] or rest  # with its LaTeX
-    said = [i for i, option in enumerate(options) if _words(option) in (words, _words(written))]
-    if said:
+    written = _written(text, found[1] or found[2], found.string[found.end() :])
+    if said := _options(written, options):
         return chosen in said
+    if not _words(rest) or _CONFIRMED.fullmatch(rest):
+        return True
     separator = found[0].rstrip()[-1]
     if separator.isalpha() and not _REASON.match(rest):  # "B is ..."
         return False
     if _STARTS_LIST.match((separator if separator in ",;" else "") + " " + rest):
         return False
-    claimed = f" {_words(_REASON.split(rest)[0])} "
+    claimed = f" {_words(_REASON.split(written)[0])} "
     own = _words(options[chosen]) if options else ""
     others = (_words(option) for i, option in enumerate(options) if i != chosen)
     if any(other and other not in own and f" {other} " in claimed for other in others):
@@ -143,7 +179,8 @@ def yes_no(text: str) -> str | None:
     if opinion is None:
         return None
     said = _YES_NO[opinion[1].lower()]
-    rest = set(_tokens(opinion[2]))
+    denied = re.sub(r"\bnot (?:true|correct|right)\b", "false", " ".join(_tokens(opinion[2])))
+    rest = set(denied.split())
     against = _CONTRADICTIONS if said == "yes" else _AFFIRMATIONS
     separated = re.match(r"\w+\s*(?:[.,;:!(-]|\s(?:it|this|there|they|he|she|we)\b)", opinion[0])
     return None if against & rest or (opinion[2] and not separated) else said
@@ -162,8 +199,9 @@ def _words(text: str) -> str:
 
     LaTeX counts as it is read, so that `\frac{1}{2}` is neither `1 2` nor `\frac{1}{3}`.
     """
-    if re.search(r"[\\^]", text):
+    if re.search(r"[\\^]|[^\x00-\x7f]", text):
         text = re.sub(r"\\text\{([^{}]*)\}", r" \1 ", normalize(text))
+        text = re.sub(r"([_^])\{(\w)\}", r"\1\2", text)
     else:
         text = _bare(text)
     return " ".join(re.findall(r"\\?\w+|[^\w\s.,;:()\[\]'\"]", text.lower()))

@@ -32,6 +32,8 @@ _LOWERED = "[\u2080-\u208e]+"
 # Words in plain text that LaTeX writes as commands.
 _FUNCTIONS = vocabulary.words("functions") | {name for name in _GREEK if len(name) > 2}
 LABELS = vocabulary.words("labels")
+# What LaTeX does not show as a part of the answer.
+UNSEEN = r"\\(?:label|tag|[hv]space\*?|[hv]?phantom)\s*\{[^{}]*\}"
 _ANNOUNCE = frozenset(["is", "are", "equals", "get", "be", "option", "choice", "therefore"])
 
 _Rule = tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]
@@ -71,7 +73,7 @@ _LATEX = _rules(
     (r"\\(?:left|right)\s*\.", ""),
     (r"\\(?:(?:text)?color|colorbox|fcolorbox\s*\{[^{}]*\})\s*\{[^{}]*\}|\\operatorname\*",
      lambda m: r"\text" if m[0].endswith("*") else ""),
-    (r"\\(?:label|tag|[hv]space\*?|[hv]?phantom)\s*\{[^{}]*\}", " "),
+    (UNSEEN, " "),
     (r"(?<!\\)\\[,;:>\s]|~", " "),
     (r"</?(?:b|i|em|strong|u|p)>", ""),
     (r"\*\*([A-Za-z ]+:?)\*\*", r"\1"),
