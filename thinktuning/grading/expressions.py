@@ -56,6 +56,12 @@ _LEFT_OUT = re.compile(
     r"|(?<!\\)\\[^A-Za-z{}|\\ ]|(?<!\\)&(?!.*\\end)|\\overline(?!\s?\{\s?[A-Za-z])"
 )
 _ZERO_TO_ZERO = re.compile(
+# Of a function: an index, a prime, and 0 as its exponent.
+_FUNCTION = r"\\(?:(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|ln|exp|gcd|max|min|det)"
+_LEFT_OUT_OF_FUNCTION = re.compile(
+    rf"{_FUNCTION}\s?[_']|\\log\s?'|(?:{_FUNCTION}|\\log(?:\s?_\s?(?:\{{[^{{}}]*\}}|\w))?)"
+    r"\s?\^\s?(?:\{\s?[+-]?\s?0+\s?\}|0)"
+)
     r"(?<![\d.])(?:0++(?:\.0*+)?|\.0++)\s?[)}\]]?\s?\^\s?(?:\{\s?[+-]?\s?0+(?:\.0*)?\s?\}|0(?![\d.]))"
 )
 _INFINITY = re.compile(r"[+-]?\s?\\infty\s*")
@@ -156,6 +162,7 @@ def _readable(text: str) -> bool:
         and not _LEFT_OUT.search(text)
         and not any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", text))
         # computed while it is read
+        and not _LEFT_OUT_OF_FUNCTION.search(text)
         and not ("binom" in commands and re.search(r"\d{5}|\^|!", text))
     )
 
