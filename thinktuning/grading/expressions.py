@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from thinktuning.grading.dialect import DECIMAL, for_math_verify
+from thinktuning.grading.normalize import closing
 
 # It warns that its own time limit is off; the bounds here and the grader's limit replace it.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
@@ -55,15 +56,16 @@ _LEFT_OUT = re.compile(
     r"|[@#$~`?:;]|(?<![\^_\d.])[\d.]+\s*\{|(?:^|[^\w}\]^_])\{\s*[\d.]+\s*\}\s*[\d({\[]"
     r"|(?<!\\)\\[^A-Za-z{}|\\ ]|(?<!\\)&(?!.*\\end)|\\overline(?!\s?\{\s?[A-Za-z])"
 )
-_ZERO_TO_ZERO = re.compile(
 # Of a function: an index, a prime, and 0 as its exponent.
 _FUNCTION = r"\\(?:(?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|ln|exp|gcd|max|min|det)"
 _LEFT_OUT_OF_FUNCTION = re.compile(
     rf"{_FUNCTION}\s?[_']|\\log\s?'|(?:{_FUNCTION}|\\log(?:\s?_\s?(?:\{{[^{{}}]*\}}|\w))?)"
     r"\s?\^\s?(?:\{\s?[+-]?\s?0+\s?\}|0)"
 )
+_ZERO_TO_ZERO = re.compile(
     r"(?<![\d.])(?:0++(?:\.0*+)?|\.0++)\s?[)}\]]?\s?\^\s?(?:\{\s?[+-]?\s?0+(?:\.0*)?\s?\}|0(?![\d.]))"
 )
+_SMALL_BINOMIAL = re.compile(r"\\binom\s?(?:\{(?:(?!\d{5})[\w +-])*\}\s?){2}")
 _INFINITY = re.compile(r"[+-]?\s?\\infty\s*")
 # Where infinity is no number to compute with: limits of an operator, and ends of intervals.
 _LIMITS = re.compile(
@@ -160,10 +162,25 @@ def _readable(text: str) -> bool:
         and is_balanced(text)
         and commands <= _COMMANDS
         and not _LEFT_OUT.search(text)
-        and not any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", text))
-        # computed while it is read
         and not _LEFT_OUT_OF_FUNCTION.search(text)
-        and not ("binom" in commands and re.search(r"\d{5}|\^|!", text))
+        and not any(len(digits) > MAX_DIGITS for digits in re.findall(r"\d+", text))
+        and not _has_power_of_logarithm(text)
+        and not _has_large_binomial(text)
+    )
+
+
+def _has_large_binomial(text: str) -> bool:
+    """Return whether a text holds a binomial that can be large; they are computed while read."""
+    if not re.search(r"\d{5}|\^|!", text):
+        return False
+    return text.count(r"\binom") > len(_SMALL_BINOMIAL.findall(text))
+
+
+def _has_power_of_logarithm(text: str) -> bool:
+    r"""Return whether a text holds `e^{\log_2 x}`, which sympy takes for x in any base."""
+    return any(
+        re.search(r"\\log\s?_", text[power.end() : closing(text, power.end() - 1)])
+        for power in re.finditer(r"(?<![A-Za-z\\])e\s?[)}\]]*\s?\^\s?\{", text)
     )
 
 
@@ -206,8 +223,6 @@ def _checked(expression: Any) -> Any:
     if sum(sum(1 for _ in sympy.preorder_traversal(e)) for e in entries) > MAX_NODES:
         raise Unreadable
     for entry in entries:
-        if entry.has(sympy.nan, sympy.zoo):
-            raise Undefined
         magnitude(entry)
     constants = {"i": sympy.I, "e": sympy.E}
     symbols = {
@@ -215,6 +230,10 @@ def _checked(expression: Any) -> Any:
         for s in expression.atoms(sympy.Symbol)
     }
     expression = expression.xreplace({old: new for old, new in symbols.items() if old != new})
+    # Else sympy takes e^{2\log_3 x}, when it is computed, for x^2.
+    expression = expression.replace(lambda e: e.func == sympy.log, lambda e: sympy.log(*e.args))
+    if expression.has(sympy.nan, sympy.zoo):
+        raise Undefined
     return expression.replace(_is_odd_root, lambda root: -((-root.base) ** root.exp))
 
 
