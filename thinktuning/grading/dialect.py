@@ -6,20 +6,24 @@ Which texts it reads at all, `expressions` decides.
 import re
 from fractions import Fraction
 
+from thinktuning.grading.normalize import closing
+
 _MIXED = re.compile(r"(?<![\d.^_}])(\d{1,9})\s*\\frac\{(\d{1,9})\}\{(\d{1,9})\}")
 _FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc|ln|log(?:_\{\w+\})?)"
 # What follows `\cdot` or a slash it reads as part of the argument: `\ln 2 \cdot 3`, `\ln 3/\ln 2`.
 # After the slash of `\sin \pi/3` it is.
 _TOKEN = r"\d*(?:[a-zA-Z]|\\(?:pi|theta|alpha|beta|phi)(?![A-Za-z]))(?:\s?\^\s?(?:\{\d+\}|\d))?"
 _POWER = r"(?:\s?\^\s?(?:\{\s?-?\d+\s?\}|\d))?\s?"
-_BRACED = re.compile(rf"({_FUNCTION}{_POWER})\{{\s?\(([^(){{}}]*)\)\s?\}}")
+_ARGUMENT = (
+    rf"(?:{_TOKEN}|\d++|\|[^|]*\||\\sqrt\s?(?:\[\w\]\s?)?\{{[^{{}}]*\}}"
+    r"|\\frac\s?\{[^{}]*\}\s?\{[^{}]*\})"
+)
+_BRACED = re.compile(rf"{_FUNCTION}{_POWER}\{{")
 _FACTOR = re.compile(
-    rf"({_FUNCTION}{_POWER})(?:\{{\s?({_TOKEN}|\d+)\s?\}}|({_TOKEN}|\d++))"
+    rf"({_FUNCTION}{_POWER})({_ARGUMENT})"
     rf"(?=\s?(?:\\cdot|\\times)(?![A-Za-z])|\s?/\s?{_FUNCTION})"
 )
-_LOGARITHM = re.compile(
-    rf"(\\(?:ln|log(?:_\{{\w+\}})?)\s?)(?:\{{\s?({_TOKEN}|\d+)\s?\}}|({_TOKEN}|\d++))(?=\s?/)"
-)
+_LOGARITHM = re.compile(rf"(\\(?:ln|log(?:_\{{\w+\}})?)\s?)({_ARGUMENT})(?=\s?/)")
 # `2/3x` is two thirds of x.
 _SLASH = re.compile(
     r"(?<![\w.^/}{)])(?<![\w^/}{)] )(\d{1,9})\s?/\s?(\d{1,9})"
@@ -34,8 +38,7 @@ def for_math_verify(text: str) -> str:
     text = re.sub(r"([A-Za-z])('+)", lambda m: f"{m[1]}_{{{'q' * len(m[2])}}}", text)
     text = re.sub(r"([\d.]+)\s*\^\s*\\circ", r"(\\frac{\1\\pi}{180})", text)
     text = re.sub(r"\^\s*\\circ", r"\\cdot\\frac{\\pi}{180} ", text)
-    text = _BRACED.sub(r"\1(\2)", text)
-    text = _LOGARITHM.sub(r"\1(\2\3)", _FACTOR.sub(r"\1(\2\3)", text))
+    text = _LOGARITHM.sub(r"\1(\2)", _FACTOR.sub(r"\1(\2)", _in_brackets(text)))
     text = _SLASH.sub(r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\sqrt\s+", r"\\sqrt", text)
     index = re.search(r"\\(?:sum|prod)\s*_\s*\{\s*i\s*=", text)  # i is one, not \sqrt{-1}
@@ -45,6 +48,16 @@ def for_math_verify(text: str) -> str:
     text = _MIXED.sub(_improper, text)
     text = _TIMES.sub(r"\1\2\\cdot ", text)
     return DECIMAL.sub(_as_fraction, text)
+
+
+def _in_brackets(text: str) -> str:
+    r"""Write the argument of `\ln{x}` in brackets."""
+    start = 0
+    while match := _BRACED.search(text, start):
+        start = match.end()
+        if (end := closing(text, start - 1)) > 0:
+            text = f"{text[: start - 1]}({text[start:end]}){text[end + 1 :]}"
+    return text
 
 
 def _improper(match: re.Match[str]) -> str:
