@@ -273,5 +273,5 @@ def _without_label(text: str) -> str:
     if match is None or not words or len(match[1]) > 80:
         return text
     announced = match[2] or words[-1].lower() in _ANNOUNCE
-    known = all(word.lower() in LABELS or word in UNITS for word in words)
+    known = all(word.lower() in LABELS or (word in UNITS and len(word) > 2) for word in words)
     return text[match.end() :] if announced and known else text
