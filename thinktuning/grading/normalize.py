@@ -87,7 +87,7 @@ _MORE_LATEX = _rules(
     (r"[(\[]\s*(\\begin\{matrix\}(?:(?!\\begin).)*?\\end\{matrix\})\s*[)\]]", r"\1"),
     (r"<=", r"\\le "),
     (r">=", r"\\ge "),
-    (r"!=", r"\\ne "),
+    (r"!=|\\not\s*=|\\not\s*\{\s*=\s*\}", r"\\ne "),
     (r"\.\.\.", r"\\ldots "),
     (r"\^\s*(?:\{\s*(?:\\circ|\\text\{o\}|o)\s*\}|\\circ(?![A-Za-z])|\\text\{o\}|(?<=\d\^)o(?![A-Za-z]))",
      r"^\\circ "),

@@ -18,6 +18,8 @@ from thinktuning.grading.scalars import (
     points,
 )
 
+_AND_OR = re.compile(r"(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])")
+
 
 def relation_has_meaning(left: str, right: str, operator: str) -> bool:
     """Return whether an equation or inequality depends on its variables and has solutions."""
@@ -135,7 +137,8 @@ def sets_equal(gold: Node, answer: Node, *, literally: bool) -> bool:
 
     intervals = [node for node in (gold, answer) if node.kind == "tuple"]
     names = {node.text for node in intervals if node.mark.startswith("<")} - {""}
-    variables = [found for node in (gold, answer) if (found := symbols_of(node.text))]
+    texts = [_AND_OR.sub(" ", node.text) for node in (gold, answer)]
+    variables = [found for text in texts if (found := symbols_of(text))]
     if not (_is_set(gold) and _is_set(answer)) or len(names) > 1:
         return False
     if len(variables) == 2 and variables[0] != variables[1]:
