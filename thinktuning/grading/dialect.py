@@ -41,6 +41,7 @@ def for_math_verify(text: str) -> str:
     text = _LOGARITHM.sub(r"\1(\2)", _FACTOR.sub(r"\1(\2)", _in_brackets(text)))
     text = _SLASH.sub(r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\sqrt\s+", r"\\sqrt", text)
+    text = re.sub(r"\^\s?(e(?![A-Za-z])|[+-](?=\s?\}))", r"^{\1}", text)  # x^e, x \to 0^+
     index = re.search(r"\\(?:sum|prod)\s*_\s*\{\s*i\s*=", text)  # i is one, not \sqrt{-1}
     if index and "j" not in text:
         text = re.sub(r"(?<![A-Za-z\\])i(?![A-Za-z])", "j", text)

@@ -66,6 +66,7 @@ _ZERO_TO_ZERO = re.compile(
     r"(?<![\d.])(?:0++(?:\.0*+)?|\.0++)\s?[)}\]]?\s?\^\s?(?:\{\s?[+-]?\s?0+(?:\.0*)?\s?\}|0(?![\d.]))"
 )
 _SMALL_BINOMIAL = re.compile(r"\\binom\s?(?:\{(?:(?!\d{5})[\w +-])*\}\s?){2}")
+_FROM_ABOVE = re.compile(r"\\lim\s?_\s?\{[^{}]*\^\s?(?:\{\s?)?\+")
 _INFINITY = re.compile(r"[+-]?\s?\\infty\s*")
 # Where infinity is no number to compute with: limits of an operator, and ends of intervals.
 _LIMITS = re.compile(
@@ -151,7 +152,7 @@ def read(text: str) -> Any:
         expressions = []
     if not expressions:
         raise Unreadable(text)
-    return _checked(expressions[0])
+    return _checked(expressions[0], one_sided=_FROM_ABOVE.search(text) is not None)
 
 
 def _readable(text: str) -> bool:
@@ -208,7 +209,7 @@ def is_balanced(text: str) -> bool:
     return deepest <= MAX_DEPTH and braces == 0
 
 
-def _checked(expression: Any) -> Any:
+def _checked(expression: Any, *, one_sided: bool) -> Any:
     """Bound an expression's size, and give its symbols one meaning: `i` and `e` are constants."""
     import sympy
 
@@ -228,10 +229,16 @@ def _checked(expression: Any) -> Any:
     symbols = {
         s: constants.get(s.name) or sympy.Symbol(s.name, real=True)
         for s in expression.atoms(sympy.Symbol)
+        if s.name not in ("+", "-")  # the side of a limit
     }
     expression = expression.xreplace({old: new for old, new in symbols.items() if old != new})
     # Else sympy takes e^{2\log_3 x}, when it is computed, for x^2.
     expression = expression.replace(lambda e: e.func == sympy.log, lambda e: sympy.log(*e.args))
+    if not one_sided:  # sympy takes limits from above
+        expression = expression.replace(
+            lambda e: e.func == sympy.Limit and e.args[2].is_finite and str(e.args[3]) == "+",
+            lambda e: sympy.Limit(*e.args[:3], "+-"),
+        )
     if expression.has(sympy.nan, sympy.zoo):
         raise Undefined
     return expression.replace(_is_odd_root, lambda root: -((-root.base) ** root.exp))

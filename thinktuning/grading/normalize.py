@@ -109,6 +109,7 @@ _LONG_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
 _PLAIN = re.compile(r"(?<![\\A-Za-z])([A-Za-z]{2,})(?![A-Za-z])")
 _UNIT = r"(\\text\{[A-Za-z ]+\}(?:\s*\^\s*(?:\d|\{\d\}))?)"
 _BASE = r"\d{1,2}|two|three|four|five|six|seven|eight|nine|ten|twelve|sixteen"
+_BOUND = r"(\{[^{}]*\}|\\infty|\w)"  # of a sum
 _NUMBERS = _rules(
     (r"(\d)\s*(?:\^\s*\{?\s*\\text\{(?:st|nd|rd|th)\}\s*\}?|\\text\{(?:st|nd|rd|th)\}"
      r"|\^\s*\{\s*(?:st|nd|rd|th)\s*\}|(?:st|nd|rd|th)(?![A-Za-z]))", r"\1"),
@@ -118,6 +119,7 @@ _NUMBERS = _rules(
     (r"\^\s*(\\frac\{[^{}]*\}\{[^{}]*\})", r"^{\1}"),
     (r"\\log\s?_\s?(?:\{\s?(\w+)\s?\}|(1\d+|\w))\s*", r"\\log_{\1\2} "),  # there is no base 1
     (r"_\s*(\d{2,})", r"_{\1}"),
+    (rf"(\\(?:sum|prod|int)\s?)\^\s?{_BOUND}\s?_\s?{_BOUND}", r"\1_\3^\2"),
     (r"\\sqrt\s?(\[[^\[\]]*\])\s?(\d|[A-Za-z](?![A-Za-z]))", r"\\sqrt\1{\2}"),
     (r"\\(frac|binom|sqrt)(?:\s*(\d)|\s+([A-Za-z]))", r"\\\1{\2\3}"),
     (r"\\(frac|binom)\s*(\{[^{}]*\})\s*(\w)", r"\\\1\2{\3}"),
