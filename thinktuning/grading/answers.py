@@ -30,6 +30,8 @@ AnswerKind = Literal["number", "latex", "letter", "yes_no", "text"]
 
 MAX_TEXT = 20_000  # characters of an answer or a gold answer that is looked at
 
+MAX_OUTER = 200  # characters of a box with a box in it that may be an answer
+
 # An escaped character (`\{`, `\\`) is skipped, except that `\\boxed{`, with a doubled backslash, is
 # still a box. Without braces a box holds a number, a letter or a command: `\boxed 5`.
 _BOX = r"\\(?:boxed|fbox|framebox)"
@@ -73,7 +75,8 @@ class Box(NamedTuple):
 def boxes(text: str) -> list[Box]:
     r"""Return every closed box, in order; of nested boxes the innermost.
 
-    One pass with a stack, linear in the length of the text. A box that is never closed is ignored.
+    The outer one counts if it computes with the inner one, as `\boxed{-\boxed{5}}` does. One pass
+    with a stack, linear in the length of the text. A box that is never closed is ignored.
     """
     boxes: list[Box] = []
     last_start = -1
@@ -87,11 +90,27 @@ def boxes(text: str) -> list[Box]:
             open_braces.append(None)
         elif token[0] == "}" and open_braces:
             opened = open_braces.pop()
-            if opened is not None and opened[1] > last_start:
-                content = text[opened[1] : token.start()].strip()
-                boxes.append(Box(opened[0], token.end(), content))
+            if opened is None:
+                continue
+            if opened[1] > last_start:
                 last_start = opened[1]
+            elif token.start() < opened[1] + MAX_OUTER and _computes(
+                text[opened[1] : boxes[-1].start] + text[boxes[-1].end : token.start()]
+            ):
+                while boxes and boxes[-1].start > opened[0]:
+                    boxes.pop()
+            else:
+                continue
+            content = text[opened[1] : token.start()].strip()
+            boxes.append(Box(opened[0], token.end(), content))
     return boxes
+
+
+def _computes(around: str) -> bool:
+    """Return whether what is around a box in a box is mathematics, and no sentence."""
+    around = normalize(re.sub(rf"{_BOX}(?![A-Za-z])", " ", around))
+    words = re.search(r"\\text(?![A-Za-z])|(?<![A-Za-z\\])[A-Za-z]{2,}", around)
+    return words is None and re.search(r"[\w,;+*/^!<>-]", around) is not None
 
 
 def all_boxed(text: str) -> list[str]:
