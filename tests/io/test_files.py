@@ -54,6 +54,7 @@ def test_write_jsonl_refuses_nan(tmp_path):
     [
         ("methods:\n  a: {}\n  b: {}\n  a: {}\n", "duplicate key 'a'; (?s:.*)line 4"),
         ("a: 1\n'a': 2\n", "duplicate key 'a'"),
+        ('a: "\\ud800"\n', r"half of a surrogate pair, which is no character; (?s:.*)line 1"),
         ("a: 1\nname: 2024-99-99\n", "YAML's type timestamp is not read here; quote (?s:.*)line 2"),
         ("a: 2024-07-26 10:00:00\n", "type timestamp is not read here; quote it to make it text"),
         ("a: !!set {x, y}\n", "type set is not read here; write a list"),

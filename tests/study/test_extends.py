@@ -155,6 +155,7 @@ def test_the_path_is_relative_to_the_study(write, tmp_path):
         ),
         ("extends: mine.yaml\n", r"makes this study extend itself \(mine.yaml -> mine.yaml\)"),
         ("extends: loop.yaml\n", r"loop\.yaml: extends: mine.yaml makes this study extend itself"),
+        ('extends: "a\\0b"\n', r"extends: there is no file .*a.b; the path"),
         ("extends: [a, b]\n", r"extends: expected the path of a study, found \['a', 'b'\]"),
         ("extends: list.yaml\n", r"list\.yaml: expected a mapping of keys, found list"),
         ("extends: broken.yaml\n", r"broken\.yaml: is not valid YAML"),
@@ -176,6 +177,19 @@ def test_an_invalid_extending_study_is_refused(write, text, message):
     write("broken.yaml", "a: [\n")
     with pytest.raises(StudyError, match=message):
         load_study(write("mine.yaml", text))
+
+
+def test_a_link_to_itself_is_no_study(tmp_path):
+    (tmp_path / "mine.yaml").symlink_to("mine.yaml")
+    with pytest.raises(StudyError, match=r"mine\.yaml: cannot be read \(Too many levels"):
+        load_study(tmp_path / "mine.yaml")
+
+
+def test_a_number_as_a_key_of_a_sweep_is_refused_when_merged(write):
+    point = "sweep: {points: {a: {1: {b: 1}}}}\n"
+    write("one.yaml", f"extends: default.yaml\n{point}")
+    with pytest.raises(StudyError, match=r"sweep\.points\.a: the key 1 is not text"):
+        load_study(write("mine.yaml", f"extends: one.yaml\n{point}"))
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

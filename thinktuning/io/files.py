@@ -177,6 +177,19 @@ class StrictLoader(yaml.SafeLoader):
         is_integer = node.tag == "tag:yaml.org,2002:int"
         return self.construct_yaml_int(node) if is_integer else self.construct_yaml_float(node)
 
+    def construct_text(self, node: yaml.ScalarNode) -> str:
+        r"""Read text, without a lone half of a pair (`\ud800`), which no file could hold."""
+        text = str(self.construct_scalar(node))
+        if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):
+            raise yaml.constructor.ConstructorError(
+                None,
+                None,
+                f"the text {text!r:.80} has half of a surrogate pair, which is no character; write"
+                " the character itself",
+                node.start_mark,
+            )
+        return text
+
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Read a mapping, each key once."""
         node = super().compose_mapping_node(anchor)
@@ -196,6 +209,7 @@ class StrictLoader(yaml.SafeLoader):
 
 for _kind in ("int", "float"):
     StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", StrictLoader.construct_number)
+StrictLoader.add_constructor("tag:yaml.org,2002:str", StrictLoader.construct_text)
 for _kind in ("timestamp", "binary", "set", "omap", "pairs"):
     StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", StrictLoader.refuse_kind)
 

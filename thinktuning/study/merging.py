@@ -59,7 +59,7 @@ def below(place: Place, key: str, values: dict[str, Any]) -> Place:
     if is_at(place, "sweep.axes.*") and key == "values":
         return ("sweep", "values", str(values.get("key")))
     if any(is_at(place, path) for path in REPEATED):
-        found = tuple(key.split("."))
+        found = tuple(str(key).split("."))  # of a number `Study` says that it is no key
     else:
         found = tuple(place[2].split(".")) if place[:2] == ("sweep", "values") else (*place, key)
     return found[2:] if is_at(found[:2], "methods.*") and len(found) > 2 else found

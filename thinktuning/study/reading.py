@@ -62,8 +62,8 @@ def read_values(path: str | Path, extended_by: Sequence[Path] = ()) -> Any:
     Raises:
         StudyError: a file cannot be read, or extends itself.
     """
-    chain = [*extended_by, Path(path).resolve()]
-    return extended(read_yaml(path), Path(path).parent, str(path), chain)
+    values = read_yaml(path)  # or say why not, before the path is resolved
+    return extended(values, Path(path).parent, str(path), [*extended_by, Path(path).resolve()])
 
 
 def extended(values: Any, directory: Path, where: str, chain: Sequence[Path] = ()) -> Any:
@@ -85,14 +85,14 @@ def extended(values: Any, directory: Path, where: str, chain: Sequence[Path] = (
     if not isinstance(base, str):
         raise StudyError(f"{where}: extends: expected the path of a study, found {base!r:.80}")
     target = directory / base
-    if target.resolve() in chain:
-        names = " -> ".join(file.name for file in [*chain, target.resolve()])
-        raise StudyError(f"{where}: extends: {base} makes this study extend itself ({names})")
     if not target.is_file():
         relative = "this study" if chain else "the working directory"
         raise StudyError(
             f"{where}: extends: there is no file {target}; the path is relative to {relative}"
         )
+    if target.resolve() in chain:
+        names = " -> ".join(file.name for file in [*chain, target.resolve()])
+        raise StudyError(f"{where}: extends: {base} makes this study extend itself ({names})")
     return lay_over(read_values(target, chain), override, str(target), where)
 
 
