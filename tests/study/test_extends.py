@@ -216,3 +216,17 @@ def test_the_repositorys_studies_only_list_what_they_change():
         own = yaml.safe_load(path.read_text())
         base = read_values(path.parent / own["extends"])
         assert list(repeated(base, own)) == [], path
+
+
+def test_of_two_studies_one_is_run(write):
+    """Merged, they would be the methods and tasks of both, under the name of the second."""
+    study = read_values(ROOT / "studies/smallest.yaml")
+    other = read_values(write("mine.yaml", "extends: default.yaml\nname: mine\n"))
+    changed = laid_over([("a", study), ("b", {"name": "b", "seeds": [7]}), ("c", None)])
+    assert (changed["name"], changed["seeds"]) == ("b", [7])
+    with pytest.raises(StudyError, match=r"^b is a study of its own, .* over a, .* `extends`"):
+        laid_over([("a", study), ("b", other)])
+    with pytest.raises(StudyError, match=r"^--config: extends: name the study .* --configfile"):
+        laid_over([("a", study), ("--config", {"extends": "mine.yaml"})])
+    with pytest.raises(StudyError, match=r"^b: expected a mapping of keys, found list"):
+        laid_over([("a", study), ("b", ["seeds"])])

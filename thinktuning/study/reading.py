@@ -103,13 +103,41 @@ def laid_over(layers: Sequence[tuple[str, Any]]) -> Any:
         layers: what names each in messages, and its data.
 
     Raises:
-        StudyError: one that others are merged into is not a mapping.
+        StudyError: one that others are merged into is not a mapping, or one of the others is no
+            mapping of some keys.
     """
     (where, values), *others = layers
     for name, override in others:
+        check_partial(override, where, name)
         values = lay_over(values, override or {}, where, name)
         where = f"{where} + {name}"
     return values
+
+
+def check_partial(override: Any, where: str, name: str) -> None:
+    """Refuse a second study: merged over the first, it would be neither of the two.
+
+    Args:
+        override: plain data that is merged over a study's.
+        where: names the study.
+        name: names `override`.
+
+    Raises:
+        StudyError: it is a study of its own, `extends` one, or is no mapping.
+    """
+    if override is None:
+        return
+    if not isinstance(override, dict):
+        raise StudyError(f"{name}: expected a mapping of keys, found {type(override).__name__}")
+    if "extends" in override:
+        raise StudyError(f"{name}: extends: name the study to extend with --configfile, first")
+    required = {key for key, field in Study.model_fields.items() if field.is_required()}
+    if required <= override.keys():
+        raise StudyError(
+            f"{name} is a study of its own, and would be merged over {where}, so that the methods"
+            " and tasks of both run under its name; give one study, first, and after it only files"
+            " with the keys that they change, without `extends`"
+        )
 
 
 def lay_over(
