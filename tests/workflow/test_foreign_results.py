@@ -69,3 +69,18 @@ def test_all_is_made_again_if_that_is_asked_for(finished: tuple[Path, str]) -> N
     directory, study = finished
     (directory / CONFIG).write_text("{}")
     assert planned(directory, "--configfile", study, "-F")["train"] > 0
+
+
+def test_a_change_is_not_passed_over_with_other_triggers(
+    finished: tuple[Path, str], small: dict[str, Any]
+) -> None:
+    """A profile that reruns by time alone would keep some seeds, and make others as changed."""
+    directory, study = finished
+    by_time = ("--rerun-triggers", "mtime")
+    assert planned(directory, "--configfile", study, *by_time) == {}
+    other = copy.deepcopy(small)
+    other["methods"]["grpo"]["training"]["learning_rate"] = 0.007
+    changed = write_study(directory, other, "changed.yaml")
+    said = refusal(directory, "-n", "--configfile", changed, *by_time)
+    assert f"{CONFIG} is not what this study says, and rerun-triggers without params" in said
+    assert planned(directory, "--configfile", changed)["train"] == len(small["seeds"])

@@ -21,8 +21,8 @@ def unless_foreign(path, configuration, results):
     """Return the input function of a `resolve_*` rule: no input, but a check of what is there.
 
     Snakemake compares its record of how a file was made with the study, and never the file: without
-    a record, as in results that were copied, or after an edit, it would take results for another
-    study's.
+    a record, as in results that were copied, or after an edit, or with `rerun-triggers` that have no
+    `params`, it would take results for another study's.
 
     Args:
         path: of the config.json, with wildcards.
@@ -38,14 +38,20 @@ def unless_foreign(path, configuration, results):
         file, made = (each.format(**dict(wildcards.items())) for each in (path, results))
         options = workflow.dag_settings
         forced = options.forceall or file in set(map(os.path.normpath, options.forcerun))
-        if forced or RerunTrigger.PARAMS not in workflow.rerun_triggers:
+        if forced:
             return []
         record = workflow.persistence.metadata(IOFile(file))
         if os.path.exists(file):
             wanted = configuration(wildcards)
             same = Path(file).read_text(errors="replace") == wanted
-            noticed = record and (record.incomplete or repr(wanted) not in (record.params or ()))
+            compared = RerunTrigger.PARAMS in workflow.rerun_triggers
+            changed = compared and record and repr(wanted) not in (record.params or ())
+            noticed = changed or (record and record.incomplete)
             told = "is not what this study says, and Snakemake has no record of its making"
+            if not compared:
+                told = (
+                    "is not what this study says, and rerun-triggers without params would keep it"
+                )
         else:
             same, noticed = not os.path.exists(made), record
             told = f"is missing beside {made}, and Snakemake has no record of its making"
