@@ -130,3 +130,12 @@ def test_training_and_evaluation_import_nothing_of_each_other(tmp_path, tiny_mod
     job = config(tmp_path, asked)
     found = imported(tmp_path, "evaluate", "--config", job, *options, fails_with="context length")
     assert "lm_eval" in found and not found & {"trl", "matplotlib", "reasoning_gym", "vllm"}
+
+
+def test_a_method_without_training_is_not_trained(tmp_path):
+    """It would be trained by the study's own algorithm."""
+    job = load_study(ROOT / "config.yaml").train_job("zero_shot", 0)
+    paths = {"config": config(tmp_path, job), "model": "no", "data": "no", "output": "run"}
+    arguments = [str(word) for name, path in paths.items() for word in (f"--{name}", path)]
+    said = "--config: method zero_shot has train: false; it is not trained"
+    assert not imported(tmp_path, "train", *arguments, fails_with=said) & TORCH

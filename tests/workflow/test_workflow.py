@@ -58,6 +58,16 @@ def test_a_toy_model_is_a_job_and_other_models_are_fetched_locally(
     assert "model" in local.split() and "organism" not in local.split()
 
 
+def test_a_method_without_training_has_no_run(tmp_path: Path, small: dict[str, Any]) -> None:
+    """It would be trained by the study's algorithm, under the name of the base."""
+    study = write_study(tmp_path, small)
+    run = "results/runs/{}/seed0/provenance.json"
+    assert planned(tmp_path, run.format("grpo"), "--configfile", study)["train"] == 1
+    done = snakemake(tmp_path, "--dry-run", run.format("zero_shot"), "--configfile", study)
+    assert done.returncode != 0
+    assert "MissingRuleException" in done.stdout + done.stderr
+
+
 def test_a_change_reruns_what_depends_on_it(tmp_path: Path, small: dict[str, Any]) -> None:
     study = write_study(tmp_path, small)
     stand_in(tmp_path, study)

@@ -202,6 +202,8 @@ def train(arguments: argparse.Namespace) -> None:
     """Train one method with one seed."""
     check_environment(os.environ)
     job = read_config(arguments.config, TrainJob)
+    if not job.train:
+        raise StudyError(f"--config: method {job.method} has train: false; it is not trained")
     load_modules("thinktuning.trainer.trainer", "thinktuning.commands.train")
     from thinktuning.commands.train import train
 

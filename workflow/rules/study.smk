@@ -106,6 +106,7 @@ def unread():
         resources=SimpleNamespace(**dict.fromkeys(names, stage)),
     )
     study.models = study.budgets = dict
+    study.trained = list
     study.points = lambda: {"": study}
     return study
 

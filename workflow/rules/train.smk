@@ -9,6 +9,8 @@ rule resolve_train:
         at("runs/{method}/seed{seed}/config.json"),
     log:
         at("logs/train/{method}/seed{seed}.resolve.log"),
+    wildcard_constraints:
+        method=one_of(STUDY.trained()),
     localrule: True
     conda:
         "../../environment.yml"
@@ -40,6 +42,8 @@ rule train:
         at("logs/train/{method}/seed{seed}.log"),
     benchmark:
         at("benchmarks/train/{method}/seed{seed}.tsv")
+    wildcard_constraints:
+        method=one_of(STUDY.trained()),
     priority: 1  # start the longest jobs first; evaluations fill the gaps
     conda:
         "../../environment.yml"
