@@ -7,6 +7,7 @@ import pytest
 
 from thinktuning.data.config import HubConfig, JsonlConfig, ReasoningGymConfig
 from thinktuning.data.sources import load_rows
+from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -185,4 +186,14 @@ def test_hub_offline_and_gated(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", gated)
     with pytest.raises(StudyError, match="HF_TOKEN"):
+        load_rows(source, "number", "train", "data.train")
+
+
+def test_a_directory_is_not_read_in_place_of_the_hubs_data(tmp_path, monkeypatch):
+    """`datasets` would take it, at whatever revision."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner/sums").mkdir(parents=True)
+    files.write_jsonl(tmp_path / "owner/sums/test.jsonl", [{"question": "1 =", "answer": "1"}] * 2)
+    source = HubConfig(source="hub", repo="owner/sums", revision="0" * 40, split="test")
+    with pytest.raises(StudyError, match=r"^data\.train\.repo: owner/sums is also in .*; move it"):
         load_rows(source, "number", "train", "data.train")

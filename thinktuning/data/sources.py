@@ -237,6 +237,11 @@ def _download(source: HubConfig, key: str) -> Iterable[dict[str, Any]]:
     import datasets
 
     name, split, revision = source.name, source.split, source.revision
+    if not Path(source.repo).is_absolute() and Path(source.repo).exists():
+        raise StudyError(
+            f"{key}.repo: {source.repo} is also in {Path.cwd()}, and would be read there, at no"
+            " revision; move it, or use `source: jsonl` for a file of your own"
+        )
     try:
         rows: Iterable[dict[str, Any]] = datasets.load_dataset(
             source.repo, name, split=split, revision=revision
