@@ -7,6 +7,7 @@ import pytest
 
 from thinktuning.commands.data import exemplars, prepare
 from thinktuning.data.config import JsonlConfig, ReasoningGymConfig
+from thinktuning.data.questions import read_questions
 from thinktuning.io import files
 from thinktuning.io.errors import StudyError
 from thinktuning.study.jobs import DataJob, ExemplarsJob
@@ -53,6 +54,20 @@ def test_prepare_writes_rows_and_a_report(tmp_path):
     assert report["settings"]["ngram"] == 8
     assert sorted(os.listdir(tmp_path)) == ["decontamination.json", "eval", "train.jsonl"]
     assert os.listdir(tmp_path / "eval") == ["sums.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "eval/sums.jsonl"])
+def test_prepared_questions_that_were_changed_are_refused(tmp_path, name):
+    """Else all methods would be trained on, or asked, others than the study says."""
+    drop = {"on_contamination": "drop"}
+    prepare(data_job(gym(size=30, seed=100, **SUMS), gym(size=5, **SUMS), **drop), tmp_path)
+    path = tmp_path / name
+    rows = read_questions(path, "number")
+    files.write_jsonl(path, rows[:-1])
+    with pytest.raises(StudyError, match=rf"{name}: is not the file that .* `snakemake -R data`"):
+        read_questions(path, "number")
+    files.write_jsonl(tmp_path / "mine.jsonl", rows[:-1])
+    assert len(read_questions(tmp_path / "mine.jsonl", "number")) == len(rows) - 1
 
 
 def test_a_task_has_two_questions(tmp_path):

@@ -4,7 +4,7 @@
 
 writes `train.jsonl` and `eval/<task>.jsonl`, rows `{"id", "question", "answer", "source"}` with the
 answer in the canonical form of `thinktuning.grading.answers`, and `decontamination.json`: what was
-dropped and why.
+dropped and why, and the hashes of these files, by which later stages notice a change.
 
     thinktuning exemplars --config results/data/exemplars.config.json --data results/data ...
 
@@ -94,6 +94,8 @@ def prepare(job: DataJob, output: Path) -> None:
         if path.stem not in tasks:  # the study no longer has this task
             path.unlink()
     files.write_jsonl(output / "train.jsonl", train)
+    names = ["train.jsonl", *(f"eval/{name}.jsonl" for name in tasks)]
+    report["sha256"] = {name: files.sha256(output / name) for name in names}
     text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
     files.write_text_atomic(output / "decontamination.json", text)
 

@@ -1,11 +1,12 @@
 """Prepared questions, as the data stage writes them and the later stages read them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from thinktuning.grading.answers import AnswerKind, parse_gold
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl
+from thinktuning.io.files import read_jsonl, sha256
 
 
 def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
@@ -14,8 +15,10 @@ def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
     LaTeX gold answers are not checked: parsing them again would take too long.
 
     Raises:
-        StudyError: the file has no rows, or a row that the data stage did not write.
+        StudyError: the file has no rows, or a row that the data stage did not write; or it has
+            changed since.
     """
+    check_unchanged(data)
     rows = list(read_jsonl(data))
     if not rows:
         raise StudyError(f"{data}: has no questions; `thinktuning data` writes them")
@@ -36,6 +39,31 @@ def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
                 " answer_kind and run `thinktuning data` again"
             )
     return rows
+
+
+def check_unchanged(data: Path) -> None:
+    """Refuse questions that are not those that the study's sources gave.
+
+    Args:
+        data: train.jsonl or eval/TASK.jsonl; elsewhere than where the data stage writes them, or
+            made by an earlier version, there is no record to compare with.
+
+    Raises:
+        StudyError: names the file.
+    """
+    for directory in (data.parent, data.parent.parent):
+        record = directory / "decontamination.json"
+        try:
+            recorded = json.loads(record.read_text(encoding="utf-8")).get("sha256", {})
+        except (OSError, ValueError, AttributeError):
+            continue
+        made = recorded.get(data.relative_to(directory).as_posix())
+        if made and data.is_file() and sha256(data) != made:
+            raise StudyError(
+                f"{data}: is not the file that {record} describes: it was changed, cut or copied"
+                " after `thinktuning data` wrote it; change the study's data instead, and run"
+                " `snakemake -R data`"
+            )
 
 
 def is_prepared(name: str, value: Any) -> bool:
