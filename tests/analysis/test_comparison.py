@@ -11,7 +11,8 @@ from scipy import stats
 from thinktuning.analysis.comparison import MEAN_OF_TASKS
 from thinktuning.analysis.variance import pooled
 from thinktuning.commands.compare import compare
-from thinktuning.io.files import write_jsonl
+from thinktuning.io.errors import StudyError
+from thinktuning.io.files import read_jsonl, write_jsonl
 from thinktuning.study.config import ComparisonConfig
 
 
@@ -271,11 +272,14 @@ def test_a_judge_is_compared_with_the_detector(tmp_path: Path) -> None:
     # 3/4 * 2/4 + 1/4 * 2/4 = 1/2, kappa = (3/4 - 1/2) / (1 - 1/2). One reply is missing.
     pairs = [(conflict, conflict), (conflict, conflict), (conflict, none), (none, none)]
     for method in ("base", "method"):
-        rows = [
-            {"id": f"q{i}", "sample": 0, "lexical": lexical, "judge": judge}
-            for i, (lexical, judge) in enumerate([*pairs, (none, None)])
-        ]
-        write_jsonl(tmp_path / f"eval/{method}/seed0/sums/judgments.jsonl", rows)
+        samples = tmp_path / f"eval/{method}/seed0/sums/samples.jsonl"
+        rows, judged = list(read_jsonl(samples)), []
+        for row, (lexical, judge) in zip(rows, [*pairs, (none, None)], strict=False):
+            row |= {"behaviors": lexical, "reflects": bool(lexical)}
+            names = {"id": row["id"], "sample": row["sample"]}
+            judged.append(names | {"lexical": lexical, "judge": judge})
+        write_jsonl(samples, rows)
+        write_jsonl(samples.with_name("judgments.jsonl"), judged)
     compare(job, tmp_path, tmp_path / "tables", tmp_path / "plots")
     row = read(tmp_path / "tables/behaviors.csv")[0]
     assert numbers(row, "num_judged", "judge_missing_rate") == pytest.approx([4, 0.2])
@@ -283,3 +287,8 @@ def test_a_judge_is_compared_with_the_detector(tmp_path: Path) -> None:
     assert numbers(row, "judge_rate_self_conflict", "kappa_self_conflict") == [0.5, 0.5]
     # Neither ever says yes, so chance would agree as well.
     assert (row["judge_rate_self_critique"], row["kappa_self_critique"]) == ("0.0", "")
+
+    # those of other answers, as of another method
+    write_jsonl(samples.with_name("judgments.jsonl"), [judged[0] | {"lexical": none}, *judged[1:]])
+    with pytest.raises(StudyError, match=r"judgments\.jsonl: is not of the answers beside it"):
+        compare(job, tmp_path, tmp_path / "tables", tmp_path / "plots")

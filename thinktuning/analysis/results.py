@@ -110,7 +110,7 @@ def read_samples(
     cast_N_K = votes(answers_N_K.tolist(), correct_S_N_K[0].tolist(), grader, kind)
     reflection = behavior_figures(rows) | flip_figures(rows)
     if judged:
-        reflection |= judge_figures(read_judgments(path.with_name("judgments.jsonl")))
+        reflection |= judge_figures(read_judgments(path.with_name("judgments.jsonl"), rows))
     return Answers(
         ids=ids,
         subsets=[subsets[identifier] for identifier in ids],
@@ -129,11 +129,24 @@ def read_samples(
     )
 
 
-def read_judgments(path: Path) -> list[tuple[list[str], list[str] | None]]:
-    """Read the detector's and the judge's behaviors of the same answers."""
+def read_judgments(
+    path: Path, answers: Iterable[JsonObject]
+) -> list[tuple[list[str], list[str] | None]]:
+    """Read the detector's and the judge's behaviors of the same answers.
+
+    Args:
+        path: the judgments.jsonl.
+        answers: the rows of the samples.jsonl beside it.
+    """
     rows = list(read_jsonl(path))
     if any(not {"lexical", "judge"} <= row.keys() for row in rows):
         raise StudyError(f"{path}: has rows without lexical or judge; run `snakemake -R judge`")
+    detected = {(row["id"], row["sample"]): row["behaviors"] for row in answers}
+    if any(detected.get((row.get("id"), row.get("sample"))) != row["lexical"] for row in rows):
+        raise StudyError(
+            f"{path}: is not of the answers beside it: it was changed or copied from elsewhere;"
+            f" delete it and run `snakemake {path}`"
+        )
     return [(row["lexical"], row["judge"]) for row in rows]
 
 
