@@ -1,7 +1,9 @@
 """Results that were made from different models, data or prompts are not compared."""
 
+import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answered_study import BASE, METHOD, study, write_results
@@ -87,3 +89,54 @@ def test_metrics_that_are_not_those_of_their_run_are_refused(job, tmp_path, chec
     metrics.write_text("".join(metrics.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(StudyError, match=r"metrics\.jsonl: is not the file that provenance\.json"):
         check(job, tmp_path)
+
+
+def record(path: Path, **changes: Any) -> dict[str, Any]:
+    """Add entries to a JSON file, and return it."""
+    made: dict[str, Any] = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(made))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("path", "own", "other"),
+    [
+        (RUN, {"method": "method", "seed": 1}, {"method": "base"}),
+        (RUN, {"method": "method", "seed": 1}, {"seed": 0}),
+        (ZERO_SHOT, {"method": "base", "seed": None, "task": "sums"}, {"method": "method"}),
+        (ZERO_SHOT, {"method": "base", "seed": None, "task": "sums"}, {"task": "longer"}),
+        (EVALUATED, {"method": "method", "seed": 1, "task": "sums"}, {"seed": 0}),
+    ],
+)
+def test_a_copy_of_another_result_is_refused(job, tmp_path, path, own, other):
+    """As of one untrained method's answers for those of another, which asks another prompt."""
+    record(tmp_path / path, **own)
+    check_inputs(job, tmp_path)
+    record(tmp_path / path, **other)
+    ((key, value),) = other.items()
+    with pytest.raises(StudyError, match=rf"{path}: is of {key} {value}, and not of {own[key]}: "):
+        check_inputs(job, tmp_path)
+
+
+def test_answers_of_other_settings_are_refused(job, tmp_path):
+    """Of the same model and questions, but sampled otherwise, as in another study."""
+    summary = tmp_path / EVALUATED
+    config = summary.with_name("config.json")
+    config.write_text('{"temperature": 1.0}\n')
+    inputs = {key: json.loads(summary.read_text())["inputs"][key] for key in ("data", "model")}
+    text = config.read_text() + json.dumps(inputs)
+    record(summary, fingerprint=hashlib.sha256(text.encode()).hexdigest())
+    check_inputs(job, tmp_path)
+    config.write_text('{"temperature": 0.5}\n')
+    with pytest.raises(StudyError, match=r"results\.json: was not made with the config\.json"):
+        check_inputs(job, tmp_path)
+
+
+def test_a_run_of_other_settings_is_refused(job, tmp_path):
+    config = (tmp_path / RUN).with_name("config.json")
+    config.write_text('{"learning_rate": 1.0}')
+    record(tmp_path / RUN, records_sha256={config.name: sha256(config)})
+    check_inputs(job, tmp_path)
+    config.write_text('{"learning_rate": 2.0}')
+    with pytest.raises(StudyError, match=r"config\.json: is not the file .*snakemake -R .*config"):
+        check_inputs(job, tmp_path)

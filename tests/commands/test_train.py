@@ -15,7 +15,7 @@ from trl import GRPOConfig
 
 from thinktuning.commands.train import build_trainer, train
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, sha256, write_jsonl
+from thinktuning.io.files import read_jsonl, sha256, write_jsonl, write_text_atomic
 from thinktuning.study.reading import load_study
 from thinktuning.study.vllm import VLLMConfig
 
@@ -31,8 +31,10 @@ def changed_weights(model_dir, run_dir):
 def test_outputs(training, tmp_path):
     resolve, model, data = training
     output = tmp_path / "run"
+    write_text_atomic(output / "config.json", "{}")
     train(resolve(), model, data, output)
     assert {path.name for path in output.iterdir()} == {
+        "config.json",
         "model",
         "metrics.jsonl",
         "rollouts.jsonl",
@@ -49,7 +51,8 @@ def test_outputs(training, tmp_path):
     assert len(rollouts) == 6 * 2
     provenance = json.loads((output / "provenance.json").read_text())
     assert provenance["seed"] == 0 and provenance["versions"]["trl"]
-    records = {name: sha256(output / name) for name in ("metrics.jsonl", "rollouts.jsonl")}
+    names = ("metrics.jsonl", "rollouts.jsonl", "config.json")
+    records = {name: sha256(output / name) for name in names}
     assert provenance["records_sha256"] == records
     tokens = sum(row["student_length"] * row["num_rollouts"] for row in metrics)
     assert provenance["num_generated_tokens"] == pytest.approx(tokens)

@@ -5,6 +5,8 @@ results that were copied, kept by `--touch` or made by hand may still be of anot
 questions, and a table of them would compare nothing.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,13 @@ def check_inputs(job: CompareJob, results: Path) -> None:
             for seed, directory in zip(job.evaluated_seeds[method], directories, strict=True):
                 path = directory / "results.json"
                 summary = read_json(path, ["inputs"])
-                samples = directory / "samples.jsonl"
-                check_unchanged(samples, summary.get("samples_sha256"), path.name)
+                trains = (method, seed) in records
+                own = {"method": method, "seed": seed if trains else None, "task": task}
+                check_evaluation(path, summary, own)
                 found = summary["inputs"]
                 evaluated[method][path] = found
                 data[path] = found["data"]
-                if (method, seed) in records:
+                if trains:
                     model: Hashes = {records[method, seed]: made[method, seed]["model_sha256"]}
                     check_same(model | {path: found["model"]}, "models", "evaluate")
                 else:
@@ -58,15 +61,56 @@ def check_inputs(job: CompareJob, results: Path) -> None:
 
 
 def check_records(job: CompareJob, results: Path) -> None:
-    """Refuse metrics and rollouts that are not those of the run whose provenance is beside them.
+    """Refuse a run that is another one's, and metrics, rollouts and a configuration not its own.
 
     Raises:
         StudyError: names the file.
     """
-    for run in runs(job, results).values():
+    for (method, seed), run in runs(job, results).items():
         made = read_json(run / "provenance.json", [])
+        check_place(run / "provenance.json", made, {"method": method, "seed": seed})
         for name, recorded in made.get("records_sha256", {}).items():
             check_unchanged(run / name, recorded, "provenance.json")
+
+
+def check_evaluation(path: Path, summary: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a summary that is of another evaluation, of other answers or another configuration.
+
+    Args:
+        path: the results.json.
+        summary: what it has; that of an earlier version lacks some of it.
+        own: the method, seed and task that it should be of.
+
+    Raises:
+        StudyError: names the file.
+    """
+    check_place(path, summary, own)
+    check_unchanged(path.with_name("samples.jsonl"), summary.get("samples_sha256"), path.name)
+    config = path.with_name("config.json")
+    if not config.is_file() or "fingerprint" not in summary:
+        return
+    inputs = {key: summary["inputs"][key] for key in ("data", "model")}
+    text = config.read_text(encoding="utf-8", errors="replace")
+    made_from = hashlib.sha256((text + json.dumps(inputs, sort_keys=True)).encode()).hexdigest()
+    if made_from != summary["fingerprint"]:  # that of `commands.inputs`
+        raise StudyError(
+            f"{path}: was not made with the config.json beside it: one of the two is another"
+            f" study's, or was changed; run `snakemake --force {path}`"
+        )
+
+
+def check_place(path: Path, made: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuse a result that says that it is another method's, seed's or task's.
+
+    Raises:
+        StudyError: names the file, and what it is of.
+    """
+    for key, value in own.items():
+        if made.get(key, value) != value:
+            raise StudyError(
+                f"{path}: is of {key} {made[key]}, and not of {value}: it was copied from"
+                f" elsewhere; run `snakemake --force {path}`"
+            )
 
 
 def check_unchanged(path: Path, recorded: str | None, record: str) -> None:
@@ -81,9 +125,12 @@ def check_unchanged(path: Path, recorded: str | None, record: str) -> None:
         StudyError: names the file.
     """
     if recorded and path.is_file() and sha256(path) != recorded:
+        again = f"delete it and run `snakemake {path}`"
+        if path.name == "config.json":
+            again = f"run `snakemake -R {path}`"
         raise StudyError(
             f"{path}: is not the file that {record} beside it describes: it was changed, cut or"
-            f" copied from elsewhere; delete it and run `snakemake {path}`"
+            f" copied from elsewhere; {again}"
         )
 
 

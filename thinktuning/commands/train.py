@@ -58,7 +58,7 @@ from thinktuning.planning.limits import (
 )
 from thinktuning.study.jobs import TrainJob
 
-RECORDS = ("metrics.jsonl", "rollouts.jsonl")  # whose hashes provenance.json has
+RECORDS = ("metrics.jsonl", "rollouts.jsonl")
 # Timeout between processes: only rank 0 writes checkpoints, and it may wait for a server.
 TIMEOUT = timedelta(hours=2)
 
@@ -276,10 +276,11 @@ def publish(
     partial.rename(output / "model")
     for name in RECORDS:
         write_text_atomic(output / name, (checkpoints / name).read_text(encoding="utf-8"))
+    recorded = [output / name for name in (*RECORDS, "config.json")]
     made_by = provenance.collect() | {
         "inputs": inputs,
         "model_sha256": model_sha256(output / "model"),
-        "records_sha256": {name: sha256(output / name) for name in RECORDS},
+        "records_sha256": {path.name: sha256(path) for path in recorded if path.is_file()},
         "method": job.method,
         "seed": job.seed,
         "wall_seconds": sum(row["time_step"] for row in rows),
