@@ -140,3 +140,15 @@ def test_a_run_of_other_settings_is_refused(job, tmp_path):
     config.write_text('{"learning_rate": 2.0}')
     with pytest.raises(StudyError, match=r"config\.json: is not the file .*snakemake -R .*config"):
         check_inputs(job, tmp_path)
+
+
+def test_runs_in_different_numbers_of_processes_are_refused(job, tmp_path):
+    """After `resources.train.gpu` was raised, when some seeds were trained."""
+    first = tmp_path / RUN.replace("seed1", "seed0")
+    record(first, num_processes=4)
+    check_inputs(job, tmp_path)  # the other is of an earlier version, which did not say
+    record(tmp_path / RUN, num_processes=1)
+    with pytest.raises(StudyError, match=r"come from different numbers of training processes, "):
+        check_inputs(job, tmp_path)
+    record(tmp_path / RUN, num_processes=4)
+    check_inputs(job, tmp_path)

@@ -50,7 +50,8 @@ def test_outputs(training, tmp_path):
     rollouts = list(read_jsonl(output / "rollouts.jsonl"))
     assert len(rollouts) == 6 * 2
     provenance = json.loads((output / "provenance.json").read_text())
-    assert provenance["seed"] == 0 and provenance["versions"]["trl"]
+    assert (provenance["seed"], provenance["num_processes"]) == (0, 1)
+    assert provenance["versions"]["trl"]
     names = ("metrics.jsonl", "rollouts.jsonl", "config.json")
     records = {name: sha256(output / name) for name in names}
     assert provenance["records_sha256"] == records

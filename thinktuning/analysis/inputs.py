@@ -31,6 +31,7 @@ def check_inputs(job: CompareJob, results: Path) -> None:
     trained: dict[Path, Any] = {records[key]: run["inputs"] for key, run in made.items()}
     base = column(trained, "model")
     check_same(column(trained, "data"), "training questions", "train")
+    check_processes({records[key]: run.get("num_processes") for key, run in made.items()})
     evaluated: dict[str, dict[Path, Any]] = {method: {} for method in job.methods}
     for task in job.tasks:
         data: Hashes = {}
@@ -71,6 +72,21 @@ def check_records(job: CompareJob, results: Path) -> None:
         check_place(run / "provenance.json", made, {"method": method, "seed": seed})
         for name, recorded in made.get("records_sha256", {}).items():
             check_unchanged(run / name, recorded, "provenance.json")
+
+
+def check_processes(found: Mapping[Path, int | None]) -> None:
+    """Refuse runs in different numbers of processes, each of which has a batch of its own.
+
+    That is `resources.train`, for which no run is made again.
+
+    Args:
+        found: the number of each run; None of an earlier version.
+
+    Raises:
+        StudyError: names two runs.
+    """
+    known: Hashes = {path: str(number) for path, number in found.items() if number}
+    check_same(known, "numbers of training processes, which multiply a batch", "train")
 
 
 def check_evaluation(path: Path, summary: Mapping[str, Any], own: Mapping[str, Any]) -> None:

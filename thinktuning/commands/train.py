@@ -170,7 +170,7 @@ def train(
     with saved_as_trained(trainer, tokenizer, checkpoints / "model"):
         save_model(job, trainer, checkpoints / "model")
     if processes.is_main_process:
-        publish(job, inputs, checkpoints, output)
+        publish(job, inputs, checkpoints, output, processes.num_processes)
     if processes.num_processes > 1:  # if one process fails, the launcher kills all: wait for them
         processes.wait_for_everyone()
         processes.destroy_process_group()
@@ -263,7 +263,11 @@ def save_model(job: TrainJob, trainer: "ThinkTuningTrainer", directory: Path) ->
 
 
 def publish(
-    job: TrainJob, inputs: Mapping[str, str | None], checkpoints: Path, output: Path
+    job: TrainJob,
+    inputs: Mapping[str, str | None],
+    checkpoints: Path,
+    output: Path,
+    num_processes: int = 1,
 ) -> None:
     """Put the final files into place, each complete or not at all, then remove the checkpoints.
 
@@ -283,6 +287,7 @@ def publish(
         "records_sha256": {path.name: sha256(path) for path in recorded if path.is_file()},
         "method": job.method,
         "seed": job.seed,
+        "num_processes": num_processes,
         "wall_seconds": sum(row["time_step"] for row in rows),
         "peak_memory_mb": provenance.peak_memory_mb(),
         **spent(job, rows),
