@@ -17,7 +17,7 @@ from huggingface_hub import parse_eval_result_entries
 
 from thinktuning.commands.push import push as publish
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import write_jsonl
+from thinktuning.io.files import sha256, write_jsonl
 from thinktuning.models.config import model_sha256
 from thinktuning.study.jobs import to_json
 
@@ -184,6 +184,16 @@ def other_evaluation(run):
     edit(path, inputs={"model": "of another"})
 
 
+def other_settings(run):
+    hashes = {"config.json": sha256(run / "config.json")}
+    edit(run / "provenance.json", records_sha256=hashes)
+    edit(run / "config.json", seed=7)
+
+
+def evaluation_of_another(run):
+    edit(run.parents[2] / "eval/method/seed0/sums/results.json", method="other")
+
+
 def untaught(run):
     row = json.loads((run / "metrics.jsonl").read_text())
     write_jsonl(run / "metrics.jsonl", [row | {"num_taught": 0}])
@@ -196,6 +206,8 @@ def untaught(run):
         (diverged, "this training diverged and has no model to publish"),
         (other_weights, "is not the model that provenance.json beside it describes"),
         (other_evaluation, "sums/results.json: is of another model than this run's"),
+        (other_settings, "config.json: is not the file that provenance.json beside it describes"),
+        (evaluation_of_another, "sums/results.json: is of method other, and not of method"),
         (untaught, "the tables mark this run (taught 0 of 3 asked): it is not what its name says"),
         (
             lambda run: (run / "config.json").unlink(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.analysis.comparison import MEAN_OF_TASKS, Answers, ComparisonRow, summary
+from thinktuning.analysis.inputs import check_evaluation, check_unchanged
 from thinktuning.analysis.results import read_json, read_metrics, read_samples
 from thinktuning.analysis.training import NEEDED, marks, run_figures
 from thinktuning.grading.grader import Grader
@@ -91,6 +92,8 @@ def read_run(directory: Path) -> FinishedRun:
             f"{model}: is not the model that provenance.json beside it describes; train it again:"
             f" snakemake --force {directory}/provenance.json"
         )
+    for name, recorded in made.get("records_sha256", {}).items():
+        check_unchanged(directory / name, recorded, "provenance.json")
     results = directory.resolve().parents[2]
     study = _study(results, made["method"], made["seed"])
     figures = run_figures(read_metrics(directory / "metrics.jsonl", NEEDED))
@@ -161,7 +164,7 @@ def _evaluated(
     """Read the model's evaluations: each task's, and the mean of tasks.
 
     Raises:
-        StudyError: an evaluation is of another model.
+        StudyError: an evaluation is of another model, or not what the files beside it say.
     """
     place = study.place(results, f"eval/{made['method']}/seed{made['seed']}")
     tasks: dict[str, Task] = {}
@@ -177,6 +180,8 @@ def _evaluated(
                     f"{path}: is of another model than this run's; evaluate it again: `snakemake"
                     " -R evaluate`"
                 )
+            names = {"method": made["method"], "seed": made["seed"], "task": task}
+            check_evaluation(path, found, names)
             own = read_samples(path.with_name("samples.jsonl"), grader, None)
             answers.append(own)
             tasks[task] = Task(summary([own], study.comparison.confidence), found)
