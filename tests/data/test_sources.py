@@ -189,6 +189,13 @@ def test_hub_offline_and_gated(monkeypatch):
         load_rows(source, "number", "train", "data.train")
 
 
+def test_a_record_with_two_answers_is_refused(tmp_path):
+    """JSON keeps the last one."""
+    twice = '{"question": "1 + 1 =", "answer": "2", "answer": "3"}'
+    with pytest.raises(StudyError, match=r"rows\.jsonl:1: is not valid .*it has 'answer' twice"):
+        load_rows(jsonl(tmp_path, twice), "number", "train", "data.train")
+
+
 def test_a_directory_is_not_read_in_place_of_the_hubs_data(tmp_path, monkeypatch):
     """`datasets` would take it, at whatever revision."""
     monkeypatch.chdir(tmp_path)

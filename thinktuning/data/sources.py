@@ -80,7 +80,7 @@ def load_rows(
     for number, (where, record) in enumerate(records):
         try:
             if isinstance(record, str):
-                record = files.parse_row(record, where)
+                record = files.parse_row(record, where, own=True)
             rows.append(_row(record, source, kind, f"{name}-{number}", label))
             if stratify:
                 strata.append(formats.text(record, stratify))

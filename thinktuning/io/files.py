@@ -107,10 +107,25 @@ def numbered_lines(path: str | Path, *, growing: bool = False) -> Iterator[tuple
         raise StudyError(f"{path}:{number}: is not UTF-8 text ({error.reason})") from None
 
 
-def parse_row(line: str, where: str) -> dict[str, Any]:
-    """Parse one line of a JSONL file; `where` is its `file:line`."""
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, of which Python would keep the last value of a key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it has {max(names, key=names.count)!r} twice")
+    return found
+
+
+def parse_row(line: str, where: str, *, own: bool = False) -> dict[str, Any]:
+    """Parse one line of a JSONL file.
+
+    Args:
+        line: the line.
+        where: its `file:line`.
+        own: whether a user wrote it, so that a key may be there twice.
+    """
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_each_once if own else None)
     except (ValueError, RecursionError) as error:
         raise StudyError(
             f"{where}: is not valid JSON ({error}); correct it, or make the file again"
