@@ -90,6 +90,19 @@ def test_the_figure_is_against_what_is_measured_of_every_base(base, named, said)
                 ("hf", "dtype", ["float32"]),
             ]
         ),
+        *(
+            (
+                "evaluation",
+                DEFAULT["evaluation"] | {"backend": backend, "model_args": {key: value}},
+                f"evaluation: model_args.{key} = {value!r} should be {form}",
+            )
+            for backend, key, value, form in [
+                ("hf", "parallelize", "no", "true or false"),
+                ("vllm", "enforce_eager", 1, "true or false"),
+                ("vllm", "gpu_memory_utilization", "5e-1", "a number, as 0.5"),
+                ("hf", "max_length", True, "a number, as 0.5"),
+            ]
+        ),
     ],
 )
 def test_what_a_job_would_find_out_is_refused_with_its_path(path, value, expected):

@@ -147,6 +147,13 @@ DTYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm": {"dtype": ("auto", *FLOATS)},
 }
 
+# Those that are on or off, of which an engine takes any text for on, and those that are numbers.
+SWITCHES = {
+    *("async_scheduling", "disable_custom_all_reduce", "disable_log_stats", "enforce_eager"),
+    *("enable_chunked_prefill", "enable_prefix_caching", "parallelize"),
+}
+NUMBERS = {"cpu_offload_gb", "gpu_memory_utilization", "max_length", "swap_space"}
+
 ANY_ENGINE_ARGS = sorted({*" ".join(ENGINE_ARGS.values()).split()})
 
 # The size of batches that `auto` starts with; on a GPU, `hf` halves it until memory suffices.
@@ -178,6 +185,23 @@ def check_dtypes(backend: str, given: Mapping[str, Any]) -> None:
                 f"model_args.{key} = {given[key]!r} is no dtype of {backend}; choose from"
                 f" {', '.join(known)}"
             )
+
+
+def check_types(given: Mapping[str, Any]) -> None:
+    """Refuse text for what is on or off, or a number, and the like.
+
+    Raises:
+        ValueError: names the key and what it may be.
+    """
+    for key, value in given.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        right, form = True, ""
+        if key in SWITCHES:
+            right, form = isinstance(value, bool), "true or false"
+        elif key in NUMBERS:
+            right, form = is_number, "a number, as 0.5"
+        if not right and value is not None:
+            raise ValueError(f"model_args.{key} = {value!r:.80} should be {form}")
 
 
 class EvaluationConfig(Section):
@@ -228,6 +252,7 @@ class StudyEvaluationConfig(Section):
     @model_validator(mode="after")
     def _dtypes(self) -> Self:
         check_dtypes(self.backend, self.model_args)
+        check_types(self.model_args)
         return self
 
     @property
