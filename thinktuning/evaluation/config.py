@@ -1,6 +1,7 @@
 """The sections `tasks`, `evaluation` and `judge` of a study."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -51,11 +52,18 @@ LMEvalTask = Annotated[
 ]
 
 
+@cache
+def _task_file(file: str) -> dict[str, Any]:
+    """Read the file of a packaged lm-eval task."""
+    values: dict[str, Any] = yaml.load((TASKS / file).read_text(encoding="utf-8"), _TaskLoader)
+    return values
+
+
 def task_value(name: str, key: str) -> dict[str, Any]:
     """Return a section of a packaged lm-eval task, from its file or the nearest it includes."""
     task: dict[str, Any] = {"include": f"{name}.yaml"}
     while key not in task:
-        task = yaml.load((TASKS / task["include"]).read_text(encoding="utf-8"), _TaskLoader)
+        task = _task_file(task["include"])
     value: dict[str, Any] = task[key]
     return value
 
@@ -73,7 +81,7 @@ def task_files(name: str) -> dict[str, Path]:
     while pending:
         file = pending.pop()
         found[file] = TASKS / file
-        include = yaml.load(found[file].read_text(encoding="utf-8"), _TaskLoader).get("include", [])
+        include = _task_file(file).get("include", [])
         pending += [include] if isinstance(include, str) else include
     return found
 
