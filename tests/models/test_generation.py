@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import LoKrConfig, LoraConfig, OFTConfig, get_peft_model
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers.integrations.neftune import activate_neftune
 
 from tests.helpers.tiny_models import CONFIGS, PAD, VOCABULARY, WORDS, batch, tiny
 from thinktuning.models import decoding, generation
+from thinktuning.models.decodable import is_random
 from thinktuning.models.generation import decoding as ours_inside
 from thinktuning.models.generation import generate
 
@@ -267,7 +269,28 @@ def test_dropout_that_is_on_belongs_to_the_sampling(reasons):
     noisy = copy.deepcopy(tiny("llama")).train()
     activate_neftune(noisy, 5)
     assert_as_transformers(noisy)
-    assert ["dropout" in said for said in reasons()] == [True] * 4
+    residual = copy.deepcopy(tiny("llama")).train()
+    residual.model.layers[1].resid_pdrop = 0.1  # as DBRX has it
+    assert_as_transformers(residual)
+    assert ["dropout" in said for said in reasons()] == [True] * 5
+
+
+@pytest.mark.parametrize(
+    ("adapter", "options"),
+    [
+        (LoraConfig, {"lora_dropout": 0.5}),
+        (LoKrConfig, {"r": 2, "rank_dropout": 0.5}),  # a rate per adapter, in a dict
+        (LoKrConfig, {"r": 2, "module_dropout": 0.5}),
+        (OFTConfig, {"oft_block_size": 4, "module_dropout": 0.5}),  # a dropout layer of PEFT's own
+    ],
+)
+def test_dropout_of_an_adapter_is_found(adapter, options):
+    for on in (True, False):
+        rates = {k: v if on or "dropout" not in k else 0.0 for k, v in options.items()}
+        config = adapter(target_modules=["q_proj"], task_type="CAUSAL_LM", **rates)
+        model = get_peft_model(copy.deepcopy(tiny("llama")), config)
+        assert any(map(is_random, model.train().modules())) == on
+        assert not any(map(is_random, model.eval().modules()))
 
 
 @pytest.mark.parametrize("kind", ["lora", "alora", "prompt tuning"])

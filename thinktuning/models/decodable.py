@@ -71,10 +71,17 @@ def is_random(module: Any) -> bool:
     """Return whether a module is in training mode with dropout, or noise of another kind."""
     if not module.training:
         return False
-    rate = module.p if isinstance(module, torch.nn.modules.dropout._DropoutNd) else 0.0
-    kinds = ("dropout", "jitter", "layerdrop", "noise")  # NEFTune's `neftune_noise_alpha`
-    rates = [value for name, value in vars(module).items() if any(kind in name for kind in kinds)]
-    return any(type(value) in (int, float) and value > 0 for value in [rate, *rates])
+    rates: list[Any] = [module.p] if is_dropout(module) else []
+    for name, value in vars(module).items():
+        if any(kind in name for kind in ("drop", "jitter", "noise")):  # `neftune_noise_alpha`, too
+            rates += value.values() if isinstance(value, dict) else [value]  # a rate per adapter
+    return any(type(rate) in (int, float) and rate > 0 for rate in rates)
+
+
+def is_dropout(module: Any) -> bool:
+    """Return whether a module is a dropout layer of torch, or one like it: PEFT's for OFT."""
+    named = "Dropout" in type(module).__name__ and hasattr(module, "p")
+    return named or isinstance(module, torch.nn.modules.dropout._DropoutNd)
 
 
 def check_inputs(input_ids: Tensor, generation_config: Any, model_kwargs: dict[str, Any]) -> None:
