@@ -5,6 +5,7 @@ import torch
 import trl.trainer.utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForCausalLM
 from unpadded import Positions, all_inputs, grouped_batch, relative
 
@@ -28,7 +29,7 @@ SMALL = dict(
     bos_token_id=1,
     eos_token_id=2,
 )
-SINGLE = ("bloom", "mixtral", "qwen3_moe")  # cannot compute in double precision
+SINGLE = ("bloom", "deepseek_v4", "mixtral", "qwen3_moe")  # cannot compute in double precision
 LENGTHS = [(5, [9, 3, 1, 6]), (11, [2, 2, 7, 4]), (1, [5, 8]), (3, [0, 12])]
 
 
@@ -122,6 +123,22 @@ def test_alibi_is_no_rotary_position():
 def test_positions_that_depend_on_the_longest_row_stay_padded():
     rope = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}
     assert layout_of(new_model("llama", rope_parameters=rope)) == "padded"
+
+
+def test_attention_to_selected_columns_stays_padded():
+    """Padding is among what an indexer selects from, so that its amount changes the rest."""
+    options = {"index_topk": 6, "index_n_heads": 2, "index_head_dim": 16, "num_hidden_layers": 4}
+    options |= {"qk_rope_head_dim": 8, "q_lora_rank": 8}
+    options |= {"n_routed_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2}
+    model = new_model("deepseek_v4", **options)
+    ids, mask, _ = all_inputs(grouped_batch([(25, [19, 3]), (1, [5, 18]), (13, [22])]))
+    found = [
+        model(input_ids=pad(ids, (0, more)), attention_mask=pad(mask, (0, more))).logits
+        for more in (0, 5)
+    ]
+    logits, padded = (each[:, : ids.size(1)][mask.bool()] for each in found)
+    assert (logits - padded).abs().max() > 0.01
+    assert layout_of(model) == "padded"
 
 
 def test_padding_inside_a_completion_is_computed_as_it_is():

@@ -16,8 +16,7 @@ def layout_of(base: Any) -> Layout:
     """
     config = base.config
     kinds = rope_kinds(config) if not getattr(config, "alibi", False) else set()
-    by_columns = kinds & LONGEST_ROW or getattr(config, "keep_window_size", None)
-    if config.get_text_config() is not config or by_columns:
+    if config.get_text_config() is not config or kinds & LONGEST_ROW or selects_columns(config):
         return "padded"
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     inputs = inspect.signature(type(base.base_model).forward).parameters
@@ -35,6 +34,16 @@ def layout_of(base: Any) -> Layout:
         and _defined_in(base).startswith("transformers.models.")
     )
     return "packed" if packs else "trimmed"
+
+
+def selects_columns(config: Any) -> bool:
+    """Return whether attention is to columns that are selected among all, padding included.
+
+    An indexer selects tokens or blocks of them: `index_topk` (DeepSeek V3.2 and V4, GLM, Hunyuan),
+    `index_block_size` (MiniMax M3), `indexer_budget` (Qwen 4); Doge has `keep_window_size`.
+    """
+    names = [name for name, value in vars(config).items() if value]
+    return any(name.startswith("index") or name == "keep_window_size" for name in names)
 
 
 def rope_kinds(config: Any) -> set[str]:

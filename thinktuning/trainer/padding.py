@@ -11,8 +11,9 @@ packed   Rows are laid out one after another in bins of equal width; completions
 trimmed  Other models with rotary positions: rows are sorted by length into chunks, and columns
          without a token cut off.
 right    Other models: columns are cut off on the right only.
-padded   As TRL does it: multimodal models, prompt tuning, aLoRA, NEFTune, positions that depend on
-         the longest row (dynamic RoPE), and static shapes (`pad_to_multiple_of`, torch.compile).
+padded   As TRL does it: multimodal models, prompt tuning, aLoRA, NEFTune, attention to selected
+         columns, positions that depend on the longest row (dynamic RoPE), and static shapes
+         (`pad_to_multiple_of`, torch.compile).
 
 A token's position is its column in TRL's batch. Before the first two layouts are used, a small
 batch is compared with the padded computation. Only positions that predict a completion's token are
