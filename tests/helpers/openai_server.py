@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 class Server:
     """Answers requests with `answer(body, number of the request)`.
 
-    `answer` returns (status, payload); a payload of None stands for a reply of "ok".
+    `answer` returns (status, payload); a payload of None stands for a reply of "ok", and bytes are
+    sent as they are.
     """
 
     def __init__(self, answer):
@@ -30,7 +31,9 @@ class Server:
                 status, payload = outer.answer(body, number)
                 with lock:
                     outer.busy -= 1
-                data = json.dumps(reply("ok") if payload is None else payload).encode()
+                data = payload
+                if not isinstance(payload, bytes):
+                    data = json.dumps(reply("ok") if payload is None else payload).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))

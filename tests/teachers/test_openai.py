@@ -65,6 +65,33 @@ def test_a_server_that_counts_no_tokens_is_refused():
         assert teacher_of(server.url, section="judge").generate(CHATS[:1]) == ["yes"]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"id": ',
+        "no object",
+        {"error": {"message": "overloaded"}},  # with status 200, as some proxies have it
+        reply("yes") | {"choices": []},
+        reply(["yes"]),
+        reply("yes") | {"choices": [{"index": 0, "finish_reason": "stop", "message": None}]},
+    ],
+    ids=str,
+)
+def test_an_answer_that_is_no_chat_completion_is_a_failure(answer):
+    with Server(lambda _, n: (200, answer if n <= 2 else None)) as server:
+        with pytest.raises(StudyError, match=r"answer as model 'tutor': its answer is no"):
+            teacher_of(server.url).generate(CHATS[:1])
+        teacher = teacher_of(server.url, concurrency=1, on_failure="skip")
+        assert teacher.generate(CHATS) == [None] * 6  # and the rest of the batch
+        assert teacher.generate(CHATS) == ["ok"] * 6
+
+
+def test_half_a_character_is_replaced():
+    """It can be neither encoded nor stored."""
+    with Server(lambda *_: (200, reply("So 4 \ud83d"))) as server:
+        assert teacher_of(server.url).generate(CHATS[:1]) == ["So 4 ?"]
+
+
 def test_a_truncated_reply_is_none():
     with Server(lambda *_: (200, reply("<opinion>corr", 7, "length"))) as server:
         teacher = teacher_of(server.url)

@@ -1,5 +1,6 @@
 """OpenAITeacher: a teacher behind an OpenAI-compatible server."""
 
+import json
 import logging
 import os
 from collections.abc import Mapping
@@ -104,13 +105,7 @@ class OpenAITeacher:
         if away.is_set():
             return None
         try:
-            completion = self.client.chat.completions.create(
-                model=self.model,
-                messages=cast(Any, chat),
-                temperature=0,
-                max_tokens=self.max_completion_length,
-                extra_body=self.extra_body,
-            )
+            return self._read(self._complete(chat))
         except openai.OpenAIError as error:
             errors.append(error)
             if isinstance(error, openai.BadRequestError) and self.on_failure == "skip":
@@ -124,14 +119,37 @@ class OpenAITeacher:
                 f" {self.model!r}: {error}. Check base_url, model and OPENAI_API_KEY, and that the"
                 f" server is up; then run again{resumes if self.section == 'teacher' else ''}"
             ) from error
-        if completion.usage is None and self.section == "teacher":
+
+    def _complete(self, chat: Chat) -> Any:
+        """Return the server's answer to a chat; text, for example, if it is no JSON object."""
+        try:
+            return self.client.chat.completions.create(
+                model=self.model,
+                messages=cast(Any, chat),
+                temperature=0,
+                max_tokens=self.max_completion_length,
+                extra_body=self.extra_body,
+            )
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise openai.OpenAIError(f"its answer is not JSON ({error})") from error
+
+    def _read(self, completion: Any) -> tuple[str | None, int]:
+        """Return the reply, None if it did not end, and the number of its tokens."""
+        try:
+            choice = completion.choices[0]
+            text = choice.message.content if choice.finish_reason == "stop" else None
+            # half a character (a lone surrogate) is no text: it can be neither encoded nor stored
+            reply = text if text is None else str(text.encode(errors="replace"), "utf-8")
+        except (AttributeError, IndexError, TypeError) as error:
+            said = str(completion)[:200]
+            raise openai.OpenAIError(f"its answer is not a chat completion: {said}") from error
+        tokens = getattr(completion.usage, "completion_tokens", None)
+        if tokens is None and self.section == "teacher":
             raise StudyError(
                 f"teacher.openai: {self.client.base_url} returns no `usage`, so that the teacher's"
                 " tokens cannot be counted, for budgets and costs; take a server that returns it"
             )
-        tokens = completion.usage.completion_tokens if completion.usage else 0
-        choice = completion.choices[0]
-        return choice.message.content if choice.finish_reason == "stop" else None, tokens
+        return reply, tokens or 0
 
     def close(self) -> None:
         """Close the connections."""
