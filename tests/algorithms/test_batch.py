@@ -87,3 +87,18 @@ def test_what_keep_keeps():
     assert [is_kept(r, "all") for r in rewards] == [True, True, True]
     assert [is_kept(r, "right") for r in rewards] == [True, False, False]
     assert [is_kept(r, "wrong") for r in rewards] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "noise", "recorded"),
+    [
+        ([0.7, 0.7], 6e-4, 0.0),  # of float32, as TRL has it in groups of six
+        ([0.7, 0.7], 0.1, 0.1),  # rewards whose parts are normalized one by one
+        ([0.7, math.nan], 6e-4, 0.0),
+        ([0.7, 0.8], 6e-4, 6e-4),
+        ([math.nan, math.nan], 0.0, 0.0),
+    ],
+)
+def test_the_rounding_of_equal_rewards_is_no_advantage(batch, rewards, noise, recorded):
+    batch.rewards = rewards
+    assert [row.advantage for row in batch.records([noise, -noise])] == [recorded, -recorded]

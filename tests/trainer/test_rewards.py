@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from trainers import ALWAYS, FEEDBACK, EveryOther, build, build_taught, vowel_share
+from trainers import ALWAYS, FEEDBACK, EveryOther, build, build_taught, scored_batches, vowel_share
 from trl import GRPOTrainer
 from trl.chat_template_utils import qwen3_template
 
@@ -177,3 +177,20 @@ def test_thoughts_are_not_rewarded_if_the_tokenizer_tells_them_apart(
     trainer._tokenizer.response_template = qwen3_template
     trainer.train()
     assert Counter(seen) == {"4": 16, f"4{FEEDBACK}": 8}
+
+
+def test_equal_rewards_that_float32_rounds_give_no_signal(likely_eos, tmp_path):
+    trainer = build(
+        likely_eos,
+        ThinkTuningTrainer,
+        tmp_path,
+        reward_funcs=lambda completions, **_: [0.6] * len(completions),
+        num_generations=6,
+        per_device_train_batch_size=6,
+        max_steps=1,
+    )
+    batches = scored_batches(trainer)
+    trainer.train()
+    assert 0 < batches[0]["advantages"].abs().max() < 1e-3  # TRL's, of which nothing is taken away
+    row = next(row for row in trainer.state.log_history if "num_rollouts" in row)
+    assert row["num_zero_advantage"] == row["num_rollouts"] == 12

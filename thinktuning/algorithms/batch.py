@@ -18,6 +18,7 @@ SUMMED = (
 )
 EXTRA = "extra_scored_tokens"  # summed too, of an algorithm that scores more than TRL does
 UNCORRUPTED = "num_uncorrupted"  # summed too, under `algorithm.corruption`
+ROUNDING = 2e-3  # of an advantage, per reward, where TRL divides by a deviation of 0 + 1e-4
 
 
 @dataclass
@@ -166,6 +167,7 @@ class RolloutBatch:
         replaced = self.decode([self.completion_ids[i] for i in changed])
         texts = dict(zip(changed, replaced, strict=True))
         lessons = [self.lessons.get(i, NO_LESSON) for i in range(len(self.rows))]
+        equal = self._equal(advantages)
         return [
             Rollout(
                 question=question_of(row),
@@ -173,7 +175,7 @@ class RolloutBatch:
                 text=texts.get(i, student_texts[i]),
                 student_reward=reward_or_none((self.student_rewards or self.rewards)[i]),
                 reward=reward_or_none(self.rewards[i]),
-                advantage=advantages[i],
+                advantage=0.0 if i in equal else advantages[i],
                 student_length=len(self.student_ids[i]),
                 completion_length=len(self.completion_ids[i]),
                 asked=i in self.lessons and lesson.asked,
@@ -183,3 +185,16 @@ class RolloutBatch:
             )
             for i, (row, lesson) in enumerate(zip(self.rows, lessons, strict=True))
         ]
+
+    def _equal(self, advantages: Sequence[float]) -> set[int]:
+        """Return the rows whose advantages are only the rounding of their group's equal rewards.
+
+        In float32 the mean of six rewards of 0.6 is another number.
+        """
+        found: set[int] = set()
+        for start in range(0, len(self.rewards), self.num_generations):
+            group = range(start, start + self.num_generations)
+            if len({self.rewards[i] for i in group if not math.isnan(self.rewards[i])}) == 1:
+                size = max(abs(self.rewards[i]) for i in group if not math.isnan(self.rewards[i]))
+                found |= {i for i in group if abs(advantages[i]) <= ROUNDING * size}
+        return found
