@@ -37,6 +37,25 @@ def test_the_released_recipe_teaches_for_nine_of_58_steps():
     assert on == list(range(9))
 
 
+@pytest.mark.parametrize(
+    ("kind", "init", "minimum", "cutoff", "on"),
+    [
+        ("linear", 0.1, 0.01, 0.06, 4),  # the default: 0.1 - 0.09 * 4 / 9 is 0.06
+        ("linear", 0.1, 0.02, 0.02, 9),
+        ("cosine", 0.3, 0.1, 0.2, 5),  # at t = 4.5 half is left
+        ("exp", 0.4, 0.1, 0.1, 9),
+        ("exp", 0.3, 0.1, 0.1, 9),
+    ],
+)
+def test_a_rate_that_reaches_the_cutoff_is_off(kind, init, minimum, cutoff, on):
+    """In spite of rounding: 0.1 - (0.1 - 0.02) is above 0.02, so that a teacher never left."""
+    schedule = ScheduleConfig(
+        kind=kind, init=init, min=minimum, decay_fraction=1 / 3, cutoff=cutoff
+    )
+    rates = [guidance_rate(schedule, t, 27) for t in range(27)]  # decay over 9
+    assert [rate > 0 for rate in rates] == [t < on for t in range(27)]
+
+
 @pytest.mark.parametrize(("init", "cutoff"), [(0.05, 0.06), (0.06, 0.06), (0.4, 1.0)])
 def test_a_cutoff_from_the_first_batch_on_is_refused(init, cutoff):
     """Such a method would be vanilla GRPO under another name."""

@@ -19,17 +19,19 @@ import math
 
 from thinktuning.algorithms.config import ScheduleConfig
 
+ROUNDING = 1e-9  # 0.1 - 0.09 * 4 / 9 is above 0.06, and 0.1 - (0.1 - 0.02) above 0.02
+
 
 def guidance_rate(schedule: ScheduleConfig, t: float, num_batches: int) -> float:
     """Return the rate, 0 past the cutoff; no schedule rises, so it depends on t alone."""
     rate = decayed_rate(schedule, t, num_batches)
-    return 0.0 if schedule.cutoff is not None and rate <= schedule.cutoff else rate
+    return 0.0 if schedule.cutoff is not None and rate <= schedule.cutoff + ROUNDING else rate
 
 
 def decayed_rate(schedule: ScheduleConfig, t: float, num_batches: int) -> float:
     """Return the rate before the cutoff."""
     init, minimum = schedule.init, schedule.min
-    decay = max(1, math.floor(schedule.decay_fraction * num_batches + 1e-9))
+    decay = max(1, math.floor(schedule.decay_fraction * num_batches + ROUNDING))
     u = min(t, decay) / decay
     match schedule.kind:
         case "constant":
