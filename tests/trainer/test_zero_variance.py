@@ -127,3 +127,11 @@ def test_rollouts_that_trl_does_not_sample_are_refused(likely_eos, tmp_path, mon
             max_resamplings=1,
             rollout_func=lambda prompts, trainer: {},
         )
+
+
+def test_sums_of_rewards_that_are_normalized_first_are_refused(likely_eos, tmp_path):
+    """With weights 2 and 1, equal sums of rewards may be unequal sums of normalized ones."""
+    settings = {"max_resamplings": 1, "multi_objective_aggregation": "normalize_then_sum"}
+    build(likely_eos, ThinkTuningTrainer, tmp_path, **settings)  # with one reward there is no sum
+    with pytest.raises(ValueError, match=r"max_resamplings = 1 .* whose summed rewards are equal"):
+        build(likely_eos, ThinkTuningTrainer, tmp_path, reward_funcs=[vowel_share] * 2, **settings)

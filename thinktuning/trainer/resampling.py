@@ -28,7 +28,8 @@ class ResamplingTrainer(SparingTrainer):
     """`SparingTrainer` that samples more than TRL asks for; a subclass sets `batch`.
 
     Raises:
-        ValueError: `max_resamplings` is set, and TRL does not sample by itself.
+        ValueError: `max_resamplings` is set, and TRL does not sample by itself, or equal rewards
+            are not equal advantages.
     """
 
     batch: RolloutBatch
@@ -40,6 +41,13 @@ class ResamplingTrainer(SparingTrainer):
             raise ValueError(
                 f"max_resamplings = {self.max_resamplings} samples answers of one turn again, and"
                 f" {found[0]} makes others; remove one of the two"
+            )
+        normalized = self.multi_objective_aggregation == "normalize_then_sum"
+        if self.max_resamplings and normalized and len(self.reward_funcs) > 1:
+            raise ValueError(
+                f"max_resamplings = {self.max_resamplings} samples groups again whose summed"
+                " rewards are equal, and with multi_objective_aggregation = 'normalize_then_sum'"
+                " their advantages need not be; remove one of the two"
             )
 
     @property
