@@ -91,7 +91,7 @@ def test_a_checkpoint_of_other_processes_is_not_resumed(training, monkeypatch, t
     class Stop(Exception):
         pass
 
-    def stop(directory, made_from):
+    def stop(directory, made_from, _):
         marks.append(made_from)
         raise Stop
 
@@ -117,3 +117,27 @@ def test_a_checkpoint_of_another_configuration_is_not_resumed(training, tmp_path
     assert prepare_checkpoints(directory, one) == str(saved)
     assert prepare_checkpoints(directory, other) is None
     assert not saved.exists()
+
+
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_an_adaptive_entropy_coefficient_is_part_of_a_checkpoint(tmp_path, adaptive):
+    """TRL writes it after all else, and without it begins again with the first coefficient."""
+    prepare_checkpoints(tmp_path, "this")
+    for step in (4, 8, 12):
+        saved = tmp_path / f"checkpoint-{step}"
+        saved.mkdir()
+        (saved / "trainer_state.json").write_text("{}")
+    for step, written in ((4, '{"entropy_coef": 0.01}'), (8, '{"entropy_c')):
+        (tmp_path / f"checkpoint-{step}/entropy_ctrl_state.json").write_text(written)
+    found = prepare_checkpoints(tmp_path, "this", adaptive)
+    assert found == str(tmp_path / f"checkpoint-{4 if adaptive else 12}")
+
+
+def test_training_says_whether_the_coefficient_adapts(training, monkeypatch, tmp_path):
+    resolve, model, data = training
+    given = []
+    monkeypatch.setattr(stage, "prepare_checkpoints", lambda *args: given.append(args[2]) or 1 / 0)
+    for extra in ({}, {"use_adaptive_entropy": True, "entropy_target": 1.0}):
+        with pytest.raises(ZeroDivisionError):
+            stage.train(resolve(extra=extra), model, data, tmp_path / "run")
+    assert given == [False, True]

@@ -9,12 +9,15 @@ one checkpoint, and a second one while that is written.
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.training import TrainingConfig
+
+# transformers ends a checkpoint with the first, and TRL adds the second: `use_adaptive_entropy`
+LAST = ("trainer_state.json", "entropy_ctrl_state.json")
 
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
@@ -55,26 +58,34 @@ def checkpointer(training: TrainingConfig, clock: Callable[[], float] = time.mon
     return Checkpointer()
 
 
-def prepare_checkpoints(directory: Path, job: str) -> str | None:
-    """Return this job's last complete checkpoint; remove incomplete and other jobs' checkpoints."""
+def prepare_checkpoints(directory: Path, job: str, adaptive: bool = False) -> str | None:
+    """Return this job's last complete checkpoint; remove incomplete and other jobs' checkpoints.
+
+    Args:
+        directory: of the checkpoints.
+        job: its fingerprint.
+        adaptive: its entropy coefficient adapts, and is part of each checkpoint.
+    """
     mark = directory / "job"
     if directory.exists() and (not mark.exists() or mark.read_text() != job):
         remove_checkpoints(directory)
     if not mark.exists():
         write_text_atomic(mark, job)
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    complete = [path for path in found if is_complete(path)]
+    last = LAST if adaptive else LAST[:1]
+    complete = [path for path in found if is_complete(path, last)]
     for path in found:
         if path not in complete:
             shutil.rmtree(path)
     return str(complete[-1]) if complete else None
 
 
-def is_complete(checkpoint: Path) -> bool:
-    """Return whether all of a checkpoint was written: transformers ends with this file."""
+def is_complete(checkpoint: Path, last: Sequence[str]) -> bool:
+    """Return whether all of a checkpoint was written, up to the last files."""
     try:
-        json.loads((checkpoint / "trainer_state.json").read_bytes())
-    except (FileNotFoundError, ValueError):  # a full disk cuts it short
+        for name in last:
+            json.loads((checkpoint / name).read_bytes())
+    except (FileNotFoundError, ValueError):  # a full disk cuts one short
         return False
     return True
 

@@ -127,7 +127,8 @@ def train(
     if processes.is_main_process:  # alone, since it also removes checkpoints of other jobs
         inputs = read_inputs(job, tokenizer, model_dir, data, teacher_dir)
         made_from = fingerprint(untracked(job), inputs, processes.num_processes)
-        resume_from = [prepare_checkpoints(checkpoints, made_from)]
+        adaptive = bool(job.training.extra.get("use_adaptive_entropy"))
+        resume_from = [prepare_checkpoints(checkpoints, made_from, adaptive)]
     broadcast_object_list(resume_from)
     transformers.logging.disable_progress_bar()
     set_seed(job.seed)
