@@ -1,6 +1,8 @@
 """Results of another study are refused, also where Snakemake has no record of their making."""
 
 import copy
+import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,9 @@ from typing import Any
 import pytest
 from snakemake_run import planned, snakemake, stand_in, write_study
 
+from thinktuning.io.files import sha256
+
+RECORD = "decontamination.json"
 CONFIG = "results/runs/grpo/seed0/config.json"
 
 
@@ -63,6 +68,22 @@ def test_a_configuration_that_was_changed_or_cut_is_refused(
     assert f"{CONFIG} is not" in refusal(directory, "--configfile", study, "--cores", "1")
     assert path.with_name("model").exists() and path.read_text() == damage(before)
     assert planned(directory, "--configfile", study, "-R", CONFIG)["train"] == 1
+
+
+def test_edited_questions_are_refused_before_a_result_is_removed(
+    finished: tuple[Path, str],
+) -> None:
+    directory, study = finished
+    questions, record = (directory / "results/data" / name for name in ("train.jsonl", RECORD))
+    made = record.stat().st_mtime
+    record.write_text(json.dumps({"sha256": {questions.name: sha256(questions)}}))
+    os.utime(record, (made, made))
+    assert planned(directory, "--configfile", study) == {}
+    questions.write_text('{"question": "another"}\n')
+    said = refusal(directory, "--configfile", study, "--cores", "1")
+    assert "results/data/train.jsonl: is not the file that" in said and "snakemake -R data" in said
+    assert (directory / CONFIG).with_name("model").exists()
+    assert planned(directory, "--configfile", study, "-R", "data")["data"] == 1
 
 
 def test_all_is_made_again_if_that_is_asked_for(finished: tuple[Path, str]) -> None:

@@ -79,8 +79,11 @@ def made(wildcards, directory):
 
 
 def of_data(wildcards, *files):
-    """Return files of the prepared questions, at the point that has them."""
-    return [f"{made(wildcards, 'data')}/{file}" for file in files]
+    """Return files of the prepared questions, at the point that has them, unless they changed."""
+    found = [f"{made(wildcards, 'data')}/{file}" for file in files]
+    for path in found:
+        refuse_changed(path)
+    return found
 
 
 def prepared(wildcards):

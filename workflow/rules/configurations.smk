@@ -6,6 +6,7 @@
 # so editing a method, or a teacher's prompt, reruns only the jobs that use it, and editing code
 # reruns nothing; `-R evaluate` does.
 import os
+from functools import cache
 from pathlib import Path
 
 from snakemake.io import IOFile
@@ -63,6 +64,24 @@ def unless_foreign(path, configuration, results):
         )
 
     return check
+
+
+@cache
+def refuse_changed(path):
+    """Refuse prepared questions that are not those that the data stage wrote.
+
+    The jobs that read them do so too, but only after Snakemake has removed their results.
+
+    Raises:
+        SystemExit: names the file; for the reason see `unless_foreign`.
+    """
+    options = workflow.dag_settings
+    if options.forceall or {"data", path} & set(options.forcerun):
+        return
+    try:
+        check_unchanged(Path(path))
+    except StudyError as error:
+        raise SystemExit(str(error)) from None
 
 
 def configuration_of_data(wildcards):

@@ -8,6 +8,7 @@ from snakemake.sourcecache import LocalSourceFile
 
 try:
     from thinktuning.analysis.gallery import GALLERY
+    from thinktuning.data.questions import check_unchanged
     from thinktuning.io.errors import StudyError
     from thinktuning.io.files import StrictLoader
     from thinktuning.io.kept import forget, set_aside
