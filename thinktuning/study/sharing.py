@@ -15,10 +15,6 @@ from thinktuning.study.jobs import ModelJob, TrainJob, to_json
 if TYPE_CHECKING:
     from thinktuning.study.study import Study
 
-Homes = Mapping[
-    str, Mapping[str, str]
-]  # point -> directory of a job's results -> point that has it
-
 
 def homes(points: Mapping[str, "Study"]) -> dict[str, dict[str, str]]:
     """Return, for each point and each directory of a job's results, the point that has it."""
@@ -45,17 +41,7 @@ def elsewhere(found: Mapping[str, str], point: str) -> dict[str, str]:
 
 
 def job_keys(study: "Study") -> dict[str, str]:
-    """Return, for each directory of a job's results, a hash of all that they are made from.
-
-    A sweep asks twice, to compare its points and to place their jobs; they are resolved once.
-    """
-    if not study._job_keys:
-        study._job_keys.update(hashed(study))
-    return study._job_keys
-
-
-def hashed(study: "Study") -> dict[str, str]:
-    """Resolve the jobs of a study and hash them, as `job_keys` returns them."""
+    """Return, for each directory of a job's results, a hash of all that they are made from."""
     data = digest(to_json(study.data_job()))
     keys = {"data": data, "data/exemplars": digest(to_json(study.exemplars_job()), data)}
     for name, model in study.models().items():

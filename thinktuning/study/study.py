@@ -78,7 +78,6 @@ class Study(Section):
     sweep: SweepConfig | None = None
     _points: dict[str, "Study"] = PrivateAttr(default_factory=dict)
     _point: str = PrivateAttr("")  # the name of this one, if it is a point of a sweep
-    _job_keys: dict[str, str] = PrivateAttr(default_factory=dict)  # `job_keys`, once asked for
 
     @model_validator(mode="after")
     def _consistent(self, info: ValidationInfo) -> Self:
