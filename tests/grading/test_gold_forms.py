@@ -149,16 +149,7 @@ GOLDS = VARIABLES, EQUATIONS, NAMES, PAIRS, SOLUTIONS, CONTRADICTED, INTERVALS, 
     ("gold", "answer", "expected"),
     [
         (gold, answer, expected)
-        for golds in (
-            VARIABLES,
-            EQUATIONS,
-            NAMES,
-            PAIRS,
-            SOLUTIONS,
-            CONTRADICTED,
-            INTERVALS,
-            WRITTEN,
-        )
+        for golds in GOLDS
         for gold, verdicts in golds.items()
         for expected in (True, False)
         for answer in (*verdicts.get(expected, []), *([gold] if expected else []))
