@@ -5,7 +5,6 @@ import copy
 import pytest
 from edited_study import DEFAULT, OTHER, edited, message, refusal
 
-from thinktuning.study import optimizers
 from thinktuning.study.reading import parse_study
 
 SERVER = {"backend": "openai", "openai": {"base_url": "http://localhost:1/v1", "model": "m"}}
@@ -193,8 +192,3 @@ def test_algorithms_that_are_written_differently_are_the_same(algorithm):
     assert "methods.mine and methods.other do the same" in message(study)
     study["methods"]["other"]["algorithm"]["schedule"]["cutoff"] = 0.05  # the least rate: reached
     assert parse_study(study, "test")
-
-
-def test_optimizers_that_read_betas_are_known():
-    choices = optimizers.REFUSED.keys() | set(optimizers.READ_BETAS)
-    assert set(optimizers.READ_EPSILON) | set(optimizers.LION) <= choices

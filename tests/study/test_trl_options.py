@@ -58,7 +58,7 @@ def test_every_field_of_trl_is_decided_once():
 def test_every_optimizer_of_transformers_is_known():
     choices = set(options()["transformers"]["optim"]["choices"])
     assert optimizers.REFUSED.keys() | optimizers.ARGUMENTS.keys() <= choices
-    assert set(optimizers.READ_EPSILON) <= choices - optimizers.REFUSED.keys()
+    assert set(optimizers.READ_BETAS) <= choices - optimizers.REFUSED.keys()
     assert NEEDS.keys() <= HONORED.keys()
 
 
