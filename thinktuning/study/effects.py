@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, get_args
 
 from thinktuning.algorithms import AnyAlgorithmConfig
+from thinktuning.io.section import flattened
 from thinktuning.study.config import looks_of
 from thinktuning.study.extra import refusal
-from thinktuning.study.reads import OF_TRAINING, leaves, what_it_does, why_unread
+from thinktuning.study.reads import OF_TRAINING, drop, what_it_does, why_unread
 from thinktuning.study.reward import check_reward
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def check_overrides(study: "Study", name: str, job: "TrainJob") -> None:
         )
     method = study.methods[name]
     overrides = {section: getattr(method, section) for section in OF_TRAINING}
-    for key in leaves(overrides):
+    for key in flattened(overrides):
         found = why_unread(job, key)
         if found and not (job.train and _is_needed(study, name, found[0])):
             raise ValueError(f"methods.{name}.{found[0]} has no effect: {found[1]}; remove it")
@@ -84,11 +85,7 @@ def _is_needed(study: "Study", name: str, key: str) -> bool:
     An algorithm of its own loss cannot honor each `loss_type` of a study, though it reads none.
     """
     method = study.methods[name].model_dump()
-    *above, last = key.split(".")
-    place = method
-    for part in above:
-        place = place[part]
-    del place[last]
+    drop(method, key)
     changed = type(study.methods[name]).model_validate(method)
     without = study.model_copy(update={"methods": dict(study.methods) | {name: changed}})
     try:

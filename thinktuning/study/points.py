@@ -7,13 +7,14 @@ from pydantic import ValidationError
 
 from thinktuning.evaluation.skills import MEASURED
 from thinktuning.io.errors import StudyError, describe
+from thinktuning.io.section import flattened
 from thinktuning.models.config import OrganismConfig, WarmupConfig
 from thinktuning.study.config import check_columns
 from thinktuning.study.effects import labels
 from thinktuning.study.faults import unguided
 from thinktuning.study.jobs import SweepJob
 from thinktuning.study.merging import merge
-from thinktuning.study.reads import leaves, unread_at, what_it_makes
+from thinktuning.study.reads import unread_at, what_it_makes
 from thinktuning.study.sweep import BY_POINT, OF_BASE, GapConfig, Point, SweepConfig, nested
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def check_read(sweep: SweepConfig, points: Mapping[str, "Study"]) -> None:
     """
     reasons: dict[str, str | None] = {}
     for point in sweep.all_points():
-        for key in leaves(nested(point.settings)):
+        for key in flattened(nested(point.settings)):
             if reasons.get(key, key) is not None:  # not yet read at a point
                 reasons[key] = unread_at(points[point.name], key)
     for key, reason in reasons.items():

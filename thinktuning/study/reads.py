@@ -7,7 +7,7 @@ about, and what is only recorded.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.io.section import flattened
@@ -106,11 +106,6 @@ def why_unread(job: "TrainJob", key: str) -> tuple[str, str] | None:
     return next(found, None)
 
 
-def leaves(settings: Mapping[str, Any]) -> list[str]:
-    """Return the dotted keys that nested settings set, without those of empty mappings."""
-    return list(flattened(settings))
-
-
 def what_it_does(study: "Study", method: str) -> str:
     """Return all that a method's results depend on, whatever it is called and however written."""
     job = study.train_job(method, study.seeds[0])
@@ -121,7 +116,7 @@ def what_it_does(study: "Study", method: str) -> str:
     found |= {"prompt": prompt, "algorithm": job.algorithm.plain()}
     found["training"] = plain(job.training)
     for key in (*(key for key, _ in unread(job)), *recorded(job)):
-        _drop(found, key.split("."))
+        drop(found, key)
     return json.dumps(found, sort_keys=True)
 
 
@@ -154,7 +149,7 @@ def unread_at(study: "Study", key: str) -> str | None:
         return None
     reasons: dict[str, list[str]] = {}
     for name in study.trained():
-        own = leaves({section: getattr(study.methods[name], section)})
+        own = flattened({section: getattr(study.methods[name], section)})
         if any(f"{key}.".startswith(f"{each}.") for each in own):
             reason = "it is overridden"
         elif found_here := why_unread(study.train_job(name, study.seeds[0]), key):
@@ -187,12 +182,12 @@ def plain_model(model: "Model | AnyDocumentsConfig") -> dict[str, Any]:
     return found
 
 
-def _drop(values: dict[str, Any], path: list[str]) -> None:
-    """Remove the entry at a path of keys, if there is one."""
-    *above, last = path
+def drop(values: dict[str, Any], key: str) -> None:
+    """Remove the entry of a dotted key from nested values, if there is one."""
+    *above, last = key.split(".")
     place: Any = values
-    for key in above:
-        place = place.get(key)
+    for part in above:
+        place = place.get(part)
         if not isinstance(place, dict):
             return
     place.pop(last, None)
