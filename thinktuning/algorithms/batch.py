@@ -194,7 +194,8 @@ class RolloutBatch:
         found: set[int] = set()
         for start in range(0, len(self.rewards), self.num_generations):
             group = range(start, start + self.num_generations)
-            if len({self.rewards[i] for i in group if not math.isnan(self.rewards[i])}) == 1:
-                size = max(abs(self.rewards[i]) for i in group if not math.isnan(self.rewards[i]))
-                found |= {i for i in group if abs(advantages[i]) <= ROUNDING * size}
+            values = {self.rewards[i] for i in group if not math.isnan(self.rewards[i])}
+            if len(values) == 1:
+                rounding = ROUNDING * abs(values.pop())
+                found |= {i for i in group if abs(advantages[i]) <= rounding}
         return found

@@ -135,9 +135,9 @@ class ScheduleConfig(Section):
         return self
 
     def plain(self) -> dict[str, Any]:
-        """Return the schedule as what it does: a constant one has one rate, which no cutoff cuts.
+        """Return the schedule as what it does.
 
-        Nor does a cutoff below all rates.
+        A constant one has no other rate and no end, and a cutoff below all rates cuts nothing.
         """
         if self.kind == "constant":
             return {"kind": self.kind, "init": self.init}

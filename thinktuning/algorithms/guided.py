@@ -71,9 +71,10 @@ class TaughtConfig(AlgorithmConfig):
 
     def plain(self) -> dict[str, Any]:
         """Return the section as what it does: without a corruption that never errs."""
-        errs = self.corruption is not None and self.corruption.errs
         found = super().plain() | {"schedule": self.schedule.plain()}
-        return found if errs else {k: v for k, v in found.items() if k != "corruption"}
+        if not (self.corruption and self.corruption.errs):
+            found.pop("corruption", None)
+        return found
 
     def guidance_rate(self, t: float, num_batches: int) -> float:
         """Return the share of each group's eligible rollouts that rollout batch t teaches."""
