@@ -70,8 +70,21 @@ def check_records(job: CompareJob, results: Path) -> None:
     for (method, seed), run in runs(job, results).items():
         made = read_json(run / "provenance.json", [])
         check_place(run / "provenance.json", made, {"method": method, "seed": seed})
-        for name, recorded in made.get("records_sha256", {}).items():
-            check_unchanged(run / name, recorded, "provenance.json")
+        check_files(run, made)
+
+
+def check_files(run: Path, made: Mapping[str, Any]) -> None:
+    """Refuse files of a run that are not those of its provenance.json.
+
+    Args:
+        run: the directory.
+        made: what the provenance.json has; that of an earlier version has no hashes.
+
+    Raises:
+        StudyError: names the file.
+    """
+    for name, recorded in made.get("records_sha256", {}).items():
+        check_unchanged(run / name, recorded, "provenance.json")
 
 
 def check_processes(found: Mapping[Path, int | None]) -> None:

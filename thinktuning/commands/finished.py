@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from thinktuning.analysis.comparison import MEAN_OF_TASKS, Answers, ComparisonRow, summary
-from thinktuning.analysis.inputs import check_evaluation, check_unchanged
+from thinktuning.analysis.inputs import check_evaluation, check_files
 from thinktuning.analysis.results import read_json, read_metrics, read_samples
 from thinktuning.analysis.training import NEEDED, marks, run_figures
 from thinktuning.grading.grader import Grader
@@ -92,8 +92,7 @@ def read_run(directory: Path) -> FinishedRun:
             f"{model}: is not the model that provenance.json beside it describes; train it again:"
             f" snakemake --force {directory}/provenance.json"
         )
-    for name, recorded in made.get("records_sha256", {}).items():
-        check_unchanged(directory / name, recorded, "provenance.json")
+    check_files(directory, made)
     results = directory.resolve().parents[2]
     study = _study(results, made["method"], made["seed"])
     figures = run_figures(read_metrics(directory / "metrics.jsonl", NEEDED))
