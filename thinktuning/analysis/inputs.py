@@ -5,8 +5,6 @@ results that were copied, kept by `--touch` or made by hand may still be of anot
 questions, and a table of them would compare nothing.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 from thinktuning.analysis.results import evaluations, read_json, runs
 from thinktuning.io.errors import StudyError
 from thinktuning.io.files import sha256
+from thinktuning.io.provenance import fingerprint
 from thinktuning.study.jobs import CompareJob
 
 Hashes = dict[Path, str | None]  # file of a result -> hash of one of its inputs
@@ -120,8 +119,7 @@ def check_evaluation(path: Path, summary: Mapping[str, Any], own: Mapping[str, A
         return
     inputs = {key: summary["inputs"][key] for key in ("data", "model")}
     text = config.read_text(encoding="utf-8", errors="replace")
-    made_from = hashlib.sha256((text + json.dumps(inputs, sort_keys=True)).encode()).hexdigest()
-    if made_from != summary["fingerprint"]:  # that of `commands.inputs`
+    if fingerprint(text, inputs) != summary["fingerprint"]:
         raise StudyError(
             f"{path}: was not made with the config.json beside it: one of the two is another"
             f" study's, or was changed; run `snakemake --force {path}`"

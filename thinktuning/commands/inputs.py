@@ -1,13 +1,12 @@
 """What a training reads: the hash of each input; and the check that TRL asks as the study does."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thinktuning.algorithms.hooks import broken_hook
 from thinktuning.data.prompt import prompt_sha256
+from thinktuning.io import provenance
 from thinktuning.io.files import sha256
 from thinktuning.models.chat import encode_chats
 from thinktuning.models.config import model_sha256
@@ -49,10 +48,5 @@ def read_inputs(
 
 
 def fingerprint(job: Job, inputs: Mapping[str, str | None], num_processes: int = 1) -> str:
-    """Return a hash of a job's configuration and its inputs.
-
-    The number of a training's processes is not in its job, but multiplies its batches.
-    """
-    text = to_json(job) + json.dumps(inputs, sort_keys=True)
-    text += f" in {num_processes} processes" if num_processes > 1 else ""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return a hash of a job's configuration and its inputs, see `provenance.fingerprint`."""
+    return provenance.fingerprint(to_json(job), inputs, num_processes)

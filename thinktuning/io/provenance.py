@@ -1,8 +1,11 @@
-"""Provenance of a result: commit, package versions, platform, peak memory."""
+"""Provenance of a result: commit, package versions, platform, peak memory, and its inputs."""
 
+import hashlib
+import json
 import platform
 import resource
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,19 @@ def collect() -> dict[str, Any]:
             name: installed for name in PACKAGES if (installed := installed_version(name))
         },
     }
+
+
+def fingerprint(config: str, inputs: Mapping[str, str | None], num_processes: int = 1) -> str:
+    """Return a hash of what a result was made from.
+
+    Args:
+        config: the text of the job's config.json.
+        inputs: what the job reads -> its hash.
+        num_processes: those of a training, which its job does not say, and which multiply a batch.
+    """
+    text = config + json.dumps(inputs, sort_keys=True)
+    text += f" in {num_processes} processes" if num_processes > 1 else ""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def commit() -> str | None:
