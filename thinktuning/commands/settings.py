@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
 
 # What accelerate and transformers read from the environment, where the study says nothing else.
-DECIDED = {
+OF_LAUNCHER = {
     "ACCELERATE_DYNAMO_BACKEND": "training.extra.torch_compile",
     "ACCELERATE_DYNAMO_MODE": "training.extra.torch_compile_mode",
     "ACCELERATE_MIXED_PRECISION": "training.bf16",
@@ -39,13 +39,13 @@ OF_TORCH = {
     ),
 }
 NOTHING = ("", "no", "n", "false", "f", "off", "0")  # as if a variable were not set
-NOTHING_TO = {  # the variables of which other values are
+NOTHING_TO = {  # variable -> the values that stand for nothing there, in place of these
     "DNNL_DEFAULT_FPMATH_MODE": ("", "strict"),
     "ONEDNN_DEFAULT_FPMATH_MODE": ("", "strict"),
     "NVIDIA_TF32_OVERRIDE": ("",),  # 0 forbids what the study may ask for
 }
-DECIDED_IN_WARMUP = dict.fromkeys(DECIDED | OF_TORCH, "section warmup")  # always one process
-DECIDED |= OF_TORCH
+DECIDED = OF_LAUNCHER | OF_TORCH
+DECIDED_IN_WARMUP = dict.fromkeys(DECIDED, "section warmup")  # always one process
 
 
 def check_environment(environment: Mapping[str, str], decided: Mapping[str, str] = DECIDED) -> None:
@@ -61,7 +61,7 @@ def check_environment(environment: Mapping[str, str], decided: Mapping[str, str]
         StudyError: names the variable and the key.
     """
     for name, key in decided.items():
-        if "LOCAL_RANK" in environment and name not in OF_TORCH:
+        if "LOCAL_RANK" in environment and name in OF_LAUNCHER:
             continue
         value = environment.get(name, "")
         if value.lower() not in NOTHING_TO.get(name, NOTHING):
