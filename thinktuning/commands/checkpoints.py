@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from thinktuning.io.files import write_text_atomic
 from thinktuning.study.training import TrainingConfig
 
-# transformers ends a checkpoint with the first, and TRL adds the second: `use_adaptive_entropy`
-LAST = ("trainer_state.json", "entropy_ctrl_state.json")
-
 if TYPE_CHECKING:
     from thinktuning.trainer.trainer import ThinkTuningTrainer
+
+LAST = "trainer_state.json"  # what transformers writes at the end of a checkpoint
+ENTROPY = "entropy_ctrl_state.json"  # what TRL adds to it with `use_adaptive_entropy`
 
 
 def checkpointer(training: TrainingConfig, clock: Callable[[], float] = time.monotonic) -> Any:
@@ -72,18 +72,18 @@ def prepare_checkpoints(directory: Path, job: str, adaptive: bool = False) -> st
     if not mark.exists():
         write_text_atomic(mark, job)
     found = sorted(directory.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    last = LAST if adaptive else LAST[:1]
-    complete = [path for path in found if is_complete(path, last)]
+    needed = [LAST, ENTROPY] if adaptive else [LAST]
+    complete = [path for path in found if is_complete(path, needed)]
     for path in found:
         if path not in complete:
             shutil.rmtree(path)
     return str(complete[-1]) if complete else None
 
 
-def is_complete(checkpoint: Path, last: Sequence[str]) -> bool:
-    """Return whether all of a checkpoint was written, up to the last files."""
+def is_complete(checkpoint: Path, needed: Sequence[str]) -> bool:
+    """Return whether all of a checkpoint was written: it has these files, which are its last."""
     try:
-        for name in last:
+        for name in needed:
             json.loads((checkpoint / name).read_bytes())
     except (FileNotFoundError, ValueError):  # a full disk cuts one short
         return False

@@ -268,7 +268,7 @@ def publish(
     inputs: Mapping[str, str | None],
     checkpoints: Path,
     output: Path,
-    num_processes: int = 1,
+    num_processes: int,
 ) -> None:
     """Put the final files into place, each complete or not at all, then remove the checkpoints.
 
