@@ -68,9 +68,10 @@ def check_adapter(job: TrainJob, model: Any) -> None:
     if lora is None or lora.target_modules == "all-linear":
         return
     modules = lora.target_modules
+    named = {modules: modules} if isinstance(modules, str) else {each: [each] for each in modules}
     names = [name for name, _ in model.named_modules()]
-    for each in [modules] if isinstance(modules, str) else modules:
-        if not any(targets(each if isinstance(modules, str) else [each], name) for name in names):
+    for each, targeted in named.items():
+        if not any(targets(targeted, name) for name in names):
             ends = sorted({name.split(".")[-1] for name in names if name[-1:].isalpha()})
             raise StudyError(
                 f"training.lora.target_modules: no module of the model is called {each!r}; choose"
