@@ -155,7 +155,7 @@ DTYPES: dict[str, dict[str, tuple[str, ...]]] = {
     "vllm": {"dtype": ("auto", *FLOATS)},
 }
 
-# Those that are on or off, of which an engine takes any text for on, and those that are numbers.
+# Those that are on or off, where an engine takes any text for on, and those that are numbers.
 SWITCHES = {
     *("async_scheduling", "disable_custom_all_reduce", "disable_log_stats", "enforce_eager"),
     *("enable_chunked_prefill", "enable_prefix_caching", "parallelize"),
@@ -202,14 +202,11 @@ def check_types(given: Mapping[str, Any]) -> None:
         ValueError: names the key and what it may be.
     """
     for key, value in given.items():
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        right, form = True, ""
-        if key in SWITCHES:
-            right, form = isinstance(value, bool), "true or false"
-        elif key in NUMBERS:
-            right, form = is_number, "a number, as 0.5"
-        if not right and value is not None:
-            raise ValueError(f"model_args.{key} = {value!r:.80} should be {form}")
+        if key in SWITCHES and not isinstance(value, bool | None):
+            raise ValueError(f"model_args.{key} = {value!r:.80} should be true or false")
+        is_number = isinstance(value, int | float | None) and not isinstance(value, bool)
+        if key in NUMBERS and not is_number:
+            raise ValueError(f"model_args.{key} = {value!r:.80} should be a number, as 0.5")
 
 
 class EvaluationConfig(Section):
@@ -258,7 +255,7 @@ class StudyEvaluationConfig(Section):
     seed: Seed = 1234
 
     @model_validator(mode="after")
-    def _dtypes(self) -> Self:
+    def _engine(self) -> Self:
         check_dtypes(self.backend, self.model_args)
         check_types(self.model_args)
         return self
