@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import not_
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -112,7 +113,7 @@ class GapConfig(Section):
 XScale = Annotated[
     Literal["linear", "log"], Field(exclude_if=lambda value: bool(value == "linear"))
 ]
-Join = Annotated[bool, Field(exclude_if=lambda value: not value)]
+Join = Annotated[bool, Field(exclude_if=not_)]
 
 
 class SweepFigureConfig(Section):
