@@ -108,7 +108,7 @@ def numbered_lines(path: str | Path, *, growing: bool = False) -> Iterator[tuple
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, of which Python would keep the last value of a key."""
+    """Return a JSON object; refuse a key that is there twice, of which Python keeps the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -122,7 +122,7 @@ def parse_row(line: str, where: str, *, own: bool = False) -> dict[str, Any]:
     Args:
         line: the line.
         where: its `file:line`.
-        own: whether a user wrote it, so that a key may be there twice.
+        own: whether a user wrote it, so that a key could be there twice, which is refused.
     """
     try:
         row = json.loads(line, object_pairs_hook=_each_once if own else None)
