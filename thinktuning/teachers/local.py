@@ -237,7 +237,8 @@ def narrowest(model: Any) -> tuple[torch.dtype, dict[str, torch.dtype]]:
 
     weights = dict(model.named_parameters())
     for half in (torch.bfloat16, torch.float16):
-        kept, _, _ = build_glob_alternation(list(plan := model._get_dtype_plan(half)))
+        plan = model._get_dtype_plan(half)
+        kept, _, _ = build_glob_alternation(list(plan))
         dtypes = {n: torch.float32 if plan and kept.search(n) else half for n in weights}
         if all(torch.equal(w.to(dtypes[name]).to(w.dtype), w) for name, w in weights.items()):
             return half, dtypes

@@ -139,7 +139,7 @@ class OpenAITeacher:
             choice = completion.choices[0]
             text = choice.message.content if choice.finish_reason == "stop" else None
             # half a character (a lone surrogate) is no text: it can be neither encoded nor stored
-            reply = text if text is None else str(text.encode(errors="replace"), "utf-8")
+            reply = text if text is None else text.encode(errors="replace").decode()
         except (AttributeError, IndexError, TypeError) as error:
             said = str(completion)[:200]
             raise openai.OpenAIError(f"its answer is not a chat completion: {said}") from error
