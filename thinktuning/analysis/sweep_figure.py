@@ -83,9 +83,12 @@ def method_entries(job: SweepJob) -> list[tuple[Look, str]]:
 
 def marker_entries(names: Iterable[str]) -> list[tuple[Look, str]]:
     """Return the legend's entries of points or series: a marker and a name."""
-    return [
-        (Look("#555555", "none", MARKERS[i % len(MARKERS)]), name) for i, name in enumerate(names)
-    ]
+    return [(Look("#555555", "none", mark), name) for name, mark in markers(names).items()]
+
+
+def markers(names: Iterable[str]) -> dict[str, str]:
+    """Return the marker of each point or value of the series."""
+    return dict(zip(names, itertools.cycle(MARKERS), strict=False))
 
 
 def series_values(job: SweepJob) -> list[str]:
@@ -102,6 +105,7 @@ def series_of(job: SweepJob, point: str) -> str:
 def draw_rows(axis: "Axes", job: SweepJob, places: Sequence[Place]) -> None:
     """Draw a panel with a row for each method, and in it its gain at each point."""
     axis.axvline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
+    marks = markers(job.points)
     for place in places:
         i = int(place.x.mean)
         row = job.methods.index(place.method) + 0.6 * ((i + 0.5) / len(job.points) - 0.5)
@@ -109,8 +113,7 @@ def draw_rows(axis: "Axes", job: SweepJob, places: Sequence[Place]) -> None:
         axis.plot(ends(place.gain, PERCENT), [row, row], "-", color=shade, linewidth=1.2)
         seeds = [PERCENT * seed for seed in place.seeds]
         axis.plot(seeds, [row] * len(seeds), "|", color=shade, markersize=4, alpha=0.6)
-        mark = MARKERS[i % len(MARKERS)]
-        axis.plot([PERCENT * place.gain.mean], [row], mark, color=shade, markersize=5)
+        axis.plot([PERCENT * place.gain.mean], [row], marks[place.point], color=shade, markersize=5)
     axis.set_yticks(range(len(job.methods)), [job.labels[name] for name in job.methods])
     axis.set_ylim(len(job.methods) - 0.5, -0.5)
 
@@ -139,7 +142,7 @@ def draw_task(axis: "Axes", job: SweepJob, places: Sequence[Place], lines: Fits)
     drawn = looks(job.labels)
     unit = PERCENT if job.x in OF_BASE else 1
     axis.axhline(0, color="#555555", linewidth=0.9, linestyle="--", zorder=1)
-    marks = dict(zip(series_values(job), itertools.cycle(MARKERS), strict=False))
+    marks = markers(series_values(job))
     for place in places:
         mark = marks.get(series_of(job, place.point), MARKERS[0])
         draw_place(axis, place, unit, color(place.method), mark)
