@@ -38,30 +38,28 @@ def unless_foreign(path, configuration, results):
     def check(wildcards):
         file, made = (each.format(**dict(wildcards.items())) for each in (path, results))
         options = workflow.dag_settings
-        forced = options.forceall or file in set(map(os.path.normpath, options.forcerun))
-        if forced:
+        if options.forceall or file in set(map(os.path.normpath, options.forcerun)):
             return []
         record = workflow.persistence.metadata(IOFile(file))
+        why = "Snakemake has no record of its making"
         if os.path.exists(file):
             wanted = configuration(wildcards)
-            same = Path(file).read_text(errors="replace") == wanted
             compared = RerunTrigger.PARAMS in workflow.rerun_triggers
             changed = compared and record and repr(wanted) not in (record.params or ())
             noticed = changed or (record and record.incomplete)
-            told = "is not what this study says, and Snakemake has no record of its making"
+            foreign = Path(file).read_text(errors="replace") != wanted and not noticed
             if not compared:
-                told = (
-                    "is not what this study says, and rerun-triggers without params would keep it"
-                )
+                why = "rerun-triggers without params would keep it"
+            told = f"is not what this study says, and {why}"
         else:
-            same, noticed = not os.path.exists(made), record
-            told = f"is missing beside {made}, and Snakemake has no record of its making"
-        if same or noticed:
-            return []
-        raise SystemExit(
-            f"{file} {told}: these results are another study's, or the file was changed. Use another"
-            f" --directory, or make it and its results again: snakemake -R {file}"
-        )
+            foreign = os.path.exists(made) and not record
+            told = f"is missing beside {made}, and {why}"
+        if foreign:
+            raise SystemExit(
+                f"{file} {told}: these results are another study's, or the file was changed. Use"
+                f" another --directory, or make it and its results again: snakemake -R {file}"
+            )
+        return []
 
     return check
 
