@@ -88,21 +88,17 @@ def boxes(text: str) -> list[Box]:
             boxes.append(Box(token.start(), token.end(), token["bare"].strip()))
         elif token[0] == "{":
             open_braces.append(None)
-        elif token[0] == "}" and open_braces:
-            opened = open_braces.pop()
-            if opened is None:
-                continue
-            if opened[1] > last_start:
-                last_start = opened[1]
-            elif token.start() < opened[1] + MAX_OUTER and _computes(
-                text[opened[1] : boxes[-1].start] + text[boxes[-1].end : token.start()]
-            ):
-                while boxes and boxes[-1].start > opened[0]:
+        elif token[0] == "}" and open_braces and (opened := open_braces.pop()):
+            start, inside = opened
+            if inside <= last_start:  # it holds the last box
+                if token.start() - inside >= MAX_OUTER or not _computes(
+                    text[inside : boxes[-1].start] + text[boxes[-1].end : token.start()]
+                ):
+                    continue
+                while boxes and boxes[-1].start > start:
                     boxes.pop()
-            else:
-                continue
-            content = text[opened[1] : token.start()].strip()
-            boxes.append(Box(opened[0], token.end(), content))
+            last_start = max(last_start, inside)
+            boxes.append(Box(start, token.end(), text[inside : token.start()].strip()))
     return boxes
 
 
