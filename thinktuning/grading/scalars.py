@@ -188,8 +188,7 @@ def _expressions_equal(gold: Any, found: Any, exact: int | None) -> bool:
     if gold.has(sympy.oo, -sympy.oo) or found.has(sympy.oo, -sympy.oo):
         return False
     symbols = gold.free_symbols | found.free_symbols
-    true = None if exact is None else (gold, found)[exact]
-    inexact = true is not None and not (true.is_Rational and _has_finite_decimals(_fraction(true)))
+    inexact = exact is not None and _is_rounded((gold, found)[exact])
     if gold.is_Rational and found.is_Rational:
         return inexact and _near(_fraction(gold), _fraction(found))
     digits = needed_digits(gold, found)
@@ -229,6 +228,11 @@ def is_analytic(expression: Any) -> bool:
     return isinstance(expression, (*known, TrigonometricFunction, HyperbolicFunction)) and all(
         map(is_analytic, expression.args)
     )
+
+
+def _is_rounded(number: Any) -> bool:
+    """Return whether decimals can only come near a number of sympy's."""
+    return not (number.is_Rational and _has_finite_decimals(_fraction(number)))
 
 
 def _fraction(number: Any) -> Fraction:
