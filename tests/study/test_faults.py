@@ -3,10 +3,9 @@
 import pytest
 from edited_study import DEFAULT, TASK, edited, message, refusal
 
-from thinktuning.study.points import measured_of, sweep_job
+from thinktuning.study.points import sweep_job
 from thinktuning.study.reading import parse_study
 
-WORKED = {"max_steps": 8, "learning_rate": 1e-5, "batch_size": 4, "max_length": 90}
 OFF = {"init": 0.0, "min": 0.0}
 
 
@@ -36,24 +35,6 @@ def test_a_task_has_two_questions(key):
     study = edited("tasks.one", TASK | {"data": data | {key: 1}})
     assert f"tasks.one.data.{key} = 1: a difference on a single question has no" in message(study)
     assert parse_study(edited("tasks.one", TASK | {"data": data | {key: 2}}), "test")
-
-
-@pytest.mark.parametrize(
-    ("base", "named", "said"),
-    [
-        ({}, "student_acuracy", "it has measured.final_loss, measured.num_problems"),
-        ({"warmup": WORKED}, "tutor_accuracy", "it has measured.final_loss; correct it"),
-        ({"model": {"source": "path", "path": "x"}}, "final_loss", "nothing is measured of it"),
-    ],
-)
-def test_the_figure_is_against_what_is_measured_of_every_base(base, named, said):
-    sweep = {"axes": {"beta": {"key": "training.beta", "values": [0.0, 0.1]}}}
-    study = DEFAULT | base | {"sweep": sweep | {"figure": {"x": f"measured.{named}"}}}
-    expected = f"sweep.figure.x is 'measured.{named}', but the base of point beta-0.0 has no such"
-    assert expected in message(study) and said in message(study)
-    for known in [] if "model" in base else measured_of(parse_study(DEFAULT | base, "test")):
-        study["sweep"]["figure"]["x"] = f"measured.{known}"
-        assert parse_study(study, "test")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ import pytest
 from edited_study import DEFAULT, message
 
 from thinktuning.study.merging import merge
-from thinktuning.study.points import sweep_job
+from thinktuning.study.points import measured_of, sweep_job
 from thinktuning.study.reading import parse_study
 
 RATE = "training.learning_rate"
+WORKED = {"max_steps": 8, "learning_rate": 1e-5, "batch_size": 4, "max_length": 90}
 OWN = {"grpo": {"training": {"learning_rate": 1e-5}}, "thinktuning": {"training": {"beta": 0.1}}}
 
 
@@ -182,3 +183,21 @@ def test_series_are_another_axis(figure, expected):
     assert f"sweep.figure.series is {expected}" in message(swept({"axes": axes, "figure": figure}))
     plain = parse_study(swept({"axes": axes}), "test")
     assert "series" not in sweep_job(plain, {}).model_dump()  # of a study of before
+
+
+@pytest.mark.parametrize(
+    ("base", "named", "said"),
+    [
+        ({}, "student_acuracy", "it has measured.final_loss, measured.num_problems"),
+        ({"warmup": WORKED}, "tutor_accuracy", "it has measured.final_loss; correct it"),
+        ({"model": {"source": "path", "path": "x"}}, "final_loss", "nothing is measured of it"),
+    ],
+)
+def test_the_figure_is_against_what_is_measured_of_every_base(base, named, said):
+    sweep = {"axes": {"beta": {"key": "training.beta", "values": [0.0, 0.1]}}}
+    study = DEFAULT | base | {"sweep": sweep | {"figure": {"x": f"measured.{named}"}}}
+    expected = f"sweep.figure.x is 'measured.{named}', but the base of point beta-0.0 has no such"
+    assert expected in message(study) and said in message(study)
+    for known in [] if "model" in base else measured_of(parse_study(DEFAULT | base, "test")):
+        study["sweep"]["figure"]["x"] = f"measured.{known}"
+        assert parse_study(study, "test")
