@@ -29,7 +29,7 @@ def _of_extra(schema: dict[str, Any]) -> None:
 Options = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
-def _some(modules: str | list[str]) -> str | list[str]:
+def _modules(modules: str | list[str]) -> str | list[str]:
     """Refuse names that no module can have, for which PEFT stops the training."""
     if not modules or "" in (modules if isinstance(modules, list) else ()):
         raise ValueError("names no module; list some, e.g. [q_proj, v_proj], or take all-linear")
@@ -49,7 +49,7 @@ class LoRAConfig(Section):
     r: PositiveInt = 16
     lora_alpha: PositiveInt = 32
     lora_dropout: Annotated[Fraction, Field(lt=1)] = 0.0  # at 1 nothing is trained
-    target_modules: Annotated[str | list[str], AfterValidator(_some)] = "all-linear"
+    target_modules: Annotated[str | list[str], AfterValidator(_modules)] = "all-linear"
 
 
 class TrainingConfig(TrackedSection):
