@@ -75,10 +75,12 @@ class SparingTrainer(UnpaddedTrainer):
 
     def _defers_old_logps(self, model: Any) -> bool:
         """Whether TRL, which scores a batch, asks for old log-probabilities that can wait."""
+        if not self._scoring or model is not self.model:
+            return False
         needed = self.use_vllm and self.vllm_importance_sampling_correction
         needed |= self.beta != 0.0 and self.ref_model is None  # or are they the reference's?
         needed |= any(map(is_random, self.model.modules()))
-        return self._scoring and model is self.model and not needed and self._unpadded
+        return not needed and self._unpadded
 
     def _prepare_inputs(self, generation_batch: Any) -> Batch:
         inputs: Batch = super()._prepare_inputs(generation_batch)
