@@ -44,7 +44,7 @@ def prepare(job: DataJob, output: Path) -> None:
 
     Raises:
         StudyError: a source cannot be read; with `on_contamination: fail` a training question is
-            an evaluation question; no training question is left.
+            an evaluation question; no training question is left, or too few of a task.
     """
     settings = job.data
     bad: BadGolds | None = {} if settings.on_bad_gold == "drop" else None
