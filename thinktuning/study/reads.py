@@ -85,9 +85,8 @@ def _clips(algorithm: "AlgorithmConfig", training: "TrainingConfig") -> Iterator
             "a rollout batch has one optimizer step, in which the ratio is 1 (training."
             "steps_per_generation * num_iterations is gradient_accumulation_steps)"
         )
-        yield "training.epsilon", reason
-        yield "training.extra.epsilon_high", reason
-        yield "training.delta", reason
+        for key in ("epsilon", "extra.epsilon_high", "delta"):
+            yield f"training.{key}", reason
     elif training.loss_type != "cispo":
         yield "training.epsilon", f"loss_type {training.loss_type} has no clip"
     elif "epsilon_high" in training.extra:
