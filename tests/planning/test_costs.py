@@ -72,19 +72,19 @@ def test_activations_are_what_a_layer_saves(bf16):
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "backend", "expected"),
+    ("algorithm", "backend", "expected", "with_adapter"),
     [
-        ({"type": "grpo"}, "self", 0),
-        ({"type": "sft"}, "self", 1),
-        ({"type": "sft"}, "openai", 0),
-        ({"type": "dpo"}, "self", 1),  # the self teacher is the base
-        ({"type": "dpo"}, "openai", 1),
-        ({"type": "dpo"}, "model", 2),
-        ({"type": "sdpo", "context": "prompt"}, "openai", 1),
-        ({"type": "sdpo", "context": "feedback"}, "model", 2),
+        ({"type": "grpo"}, "self", 0, 0),
+        ({"type": "sft"}, "self", 1, 0),
+        ({"type": "sft"}, "openai", 0, 0),
+        ({"type": "dpo"}, "self", 1, 0),  # the self teacher is the base
+        ({"type": "dpo"}, "openai", 1, 0),
+        ({"type": "dpo"}, "model", 2, 1),  # with an adapter the base is the model without it
+        ({"type": "sdpo", "context": "prompt"}, "openai", 1, 0),
+        ({"type": "sdpo", "context": "feedback"}, "model", 2, 1),
     ],
 )
-def test_frozen_models_are_counted_once(algorithm, backend, expected):
+def test_frozen_models_are_counted_once(algorithm, backend, expected, with_adapter):
     sections = {
         "self": {},
         "model": {"model": {"source": "path", "path": "x"}},
@@ -94,7 +94,9 @@ def test_frozen_models_are_counted_once(algorithm, backend, expected):
     study = edited("methods", {"thinktuning": {"algorithm": algorithm}})
     study["comparison"] = {"baselines": []}
     study["teacher"] |= teacher  # that of the study, which the algorithm may not ask
-    assert num_frozen(parse_study(study, "test").train_job("thinktuning", 0)) == expected
+    for lora, count in ((None, expected), ({"r": 4}, with_adapter)):
+        study["training"]["lora"] = lora
+        assert num_frozen(parse_study(study, "test").train_job("thinktuning", 0)) == count
 
 
 def test_the_time_of_generation():

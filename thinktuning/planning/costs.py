@@ -168,13 +168,13 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
     The state is weights, gradients and optimizer over `shards` processes, and a local teacher and
     the frozen base whose probabilities a loss has, in the dtype in which they are stored; the
     `self` teacher is the frozen base. TRL loads its reference model (`beta` > 0) in float32. With
-    an adapter the base is the model without it. The working memory is activations and logits, or
-    the student's or teacher's KV cache if larger.
+    an adapter base and reference are the model without it. The working memory is activations and
+    logits, or the student's or teacher's KV cache if larger.
     """
     training, n = job.training, size.parameters
     state = 4 * n if training.lora else 16 * n / shards
-    if not training.lora:
-        state += num_frozen(job) * size.stored_bytes * n + (4 * n / shards if training.beta else 0)
+    state += num_frozen(job) * size.stored_bytes * n
+    state += 4 * n / shards if training.beta and not training.lora else 0
     state += 2 * n / shards if training.bf16 else 0
     length = training.max_prompt_length + training.max_completion_length
     tokens = training.per_device_train_batch_size * length
@@ -195,12 +195,12 @@ def training_memory(job: TrainJob, size: Size, shards: int, on_gpu: bool) -> tup
 def num_frozen(job: TrainJob) -> int:
     """Count the models beside the policy: a local teacher, and the base if the loss has its part.
 
-    The `self` teacher is the base; TRL's own reference model (`beta` > 0) is not counted.
+    The `self` teacher is the base, and with an adapter the base is no model of its own; TRL's own
+    reference model (`beta` > 0) is not counted.
     """
     backend = job.teacher.backend if job.algorithm.uses_teacher else None
-    models = {"self": "base", "model": "teacher"}
-    found = {models[backend]} if backend in models else set()
-    return len(found | ({"base"} if job.algorithm.scores_texts else set()))
+    base = not job.training.lora and (job.algorithm.scores_texts or backend == "self")
+    return base + (backend == "model")
 
 
 def teacher_prompt_length(teacher: TeacherConfig) -> int:
