@@ -67,7 +67,7 @@ def detectable_text(row: ComparisonRow, baseline: str) -> str:
 
 
 def seeds_above_text(row: Mapping[str, Any], prefix: str) -> str:
-    """Format how many seeds succeed, with the exact interval; "" if they do not split.
+    """Format how many seeds succeed, with the exact interval; "" if no method's seeds split.
 
     Args:
         row: of comparison.csv or sweep.csv, also as it was read from there.
