@@ -150,8 +150,9 @@ def _closed(text: str) -> str:
 
 def _agrees(rest: str, text: str, found: re.Match[str], options: Sequence[str]) -> bool:
     """Return whether what follows a letter is its option or at least contradicts nothing."""
-    chosen = ord((found[1] or found[2]).upper()) - ord("A")
-    written = _written(text, found[1] or found[2], found.string[found.end() :])
+    letter = found[1] or found[2]
+    chosen = ord(letter.upper()) - ord("A")
+    written = _written(text, letter, found.string[found.end() :])
     if said := _options(written, options):
         return chosen in said
     if not _words(rest) or _CONFIRMED.fullmatch(rest):

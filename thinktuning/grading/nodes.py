@@ -35,7 +35,7 @@ def point(values: Node) -> Node:
 
     Neither are values of one name with indices (`x_1 = 2, x_2 = 3`) a pair, nor of sums of names.
     """
-    letters = {item.text.partition("_")[0] for item in values.items if is_named(item)} - {""}
+    letters = {item.text.partition("_")[0] for item in values.items if is_named(item)}
     if values.mark == "or" or len(letters) < len(values.items):
         return values
     if any(r"\infty" in v.items[0].text or is_expression(v.text) for v in values.items):
@@ -59,7 +59,7 @@ def as_equation(node: Node) -> Node | None:
     """Return `y = 2x` as an equation, None for what is none."""
     if node.kind == "equation":
         return node
-    if node.kind != "chain" or not node.text or len(node.items) != 1:
+    if not is_named(node):
         return None
     return Node("equation", items=(Node("value", node.text), Node("value", node.items[0].text)))
 
