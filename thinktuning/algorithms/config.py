@@ -2,7 +2,7 @@
 
 import sys
 from abc import abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -147,16 +147,6 @@ class ScheduleConfig(Section):
 
 class AASConfig(Section):
     """Advantage-aware shaping of guided tokens, `pi / (sg(pi) + gamma(A))`: see `shaping`."""
-
-    UNREAD: ClassVar[Mapping[str, tuple[str, ...]]] = {  # variant -> the keys that it does not read
-        "paper": ("aas.constant",),
-        "released": ("aas.constant", "aas.advantage_range"),
-        "constant": ("aas.bound", "aas.advantage_range"),
-        "off": (
-            *("aas.constant", "aas.bound", "aas.advantage_range", "aas.probability_floor"),
-            "mask",
-        ),
-    }
 
     variant: Literal["paper", "released", "constant", "off"] = "released"
     constant: Number = 0.1

@@ -20,6 +20,17 @@ from thinktuning.teachers.protocol import Teacher
 if TYPE_CHECKING:
     from torch import Tensor
 
+# variant of the shaping -> the keys of the section that it does not read
+UNREAD: Mapping[str, tuple[str, ...]] = {
+    "paper": ("aas.constant",),
+    "released": ("aas.constant", "aas.advantage_range"),
+    "constant": ("aas.bound", "aas.advantage_range"),
+    "off": (
+        *("aas.constant", "aas.bound", "aas.advantage_range", "aas.probability_floor"),
+        "mask",
+    ),
+}
+
 
 class ThinkTuningAlgorithmConfig(GuidedConfig):
     """`algorithm: {type: thinktuning}`."""
@@ -30,7 +41,7 @@ class ThinkTuningAlgorithmConfig(GuidedConfig):
     def unread(self, training: Any) -> Iterator[tuple[str, str]]:
         """Yield also what the variant of the shaping does not read."""
         yield from super().unread(training)
-        for key in AASConfig.UNREAD[self.aas.variant]:
+        for key in UNREAD[self.aas.variant]:
             yield f"algorithm.{key}", f"aas.variant {self.aas.variant} does not read it"
 
     def build(self, teacher: Teacher | None, prompt: TeacherPrompt | None) -> "ThinkTuning":
