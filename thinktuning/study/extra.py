@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 KINDS = {"bool": bool, "int": int, "float": Number, "str": str, "dict": dict, "list": list}
 # Losses that clip the ratio on both sides; `cispo` clips it above only.
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
-VESPO = ("vespo_k_neg", "vespo_k_pos", "vespo_lambda_neg", "vespo_lambda_pos")
 # option -> the key that it needs, and the values of that key; (): any but null and false
 NEEDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     **{f"sapo_temperature_{sign}": ("loss_type", ("sapo",)) for sign in ("neg", "pos")},
