@@ -32,14 +32,16 @@ def opaque(*texts: str) -> tuple[str, ...]:
 def _opaque(text: str, functions: frozenset[str]) -> str:
     """Replace from the last one to the first, so that an argument's own functions are replaced."""
     heads = [head for head in _HEAD.finditer(text) if head[1] in functions]
-    for head in reversed(heads[:MAX_CALLS]):
+    if len(heads) > MAX_CALLS:
+        return ""  # which nothing reads
+    for head in reversed(heads):
         start = head.end()
         end = closing(text, start - 1)
         if end < 0:
             continue
         index = _index(head[0], text[start:end])
         text = f"{text[: head.start()]}{head[1]}_{{{index}}}{text[end + 1 :]}"
-    return text if len(heads) <= MAX_CALLS else ""  # which nothing reads
+    return text
 
 
 def _index(head: str, argument: str) -> int:
