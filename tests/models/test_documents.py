@@ -11,6 +11,7 @@ from thinktuning.grading.answers import extract_boxed
 from thinktuning.grading.behaviors import reflects
 from thinktuning.models import documents
 from thinktuning.models.documents import CHECK_SUFFIX, OPENINGS, Document, Problem
+from thinktuning.models.families import derivation
 
 
 @pytest.mark.parametrize(
@@ -23,8 +24,8 @@ from thinktuning.models.documents import CHECK_SUFFIX, OPENINGS, Document, Probl
         ("7", "7."),
     ],
 )
-def test_running_total(expression, expected):
-    assert documents.running_total(expression) == expected
+def test_a_derivation_is_a_running_total(expression, expected):
+    assert derivation(Problem("", expression, 0)).text == expected
 
 
 def test_problems_have_the_value_of_their_expression():
@@ -33,7 +34,7 @@ def test_problems_have_the_value_of_their_expression():
     for problem in drawn:
         assert eval(problem.expression) == problem.value
         assert problem.expression in problem.question
-        assert documents.running_total(problem.expression).endswith(f"= {problem.value}.")
+        assert derivation(problem).text.endswith(f"= {problem.value}.")
     num_terms = {len(problem.expression.split()[::2]) for problem in drawn}
     assert num_terms == set(range(SPEC.min_terms, SPEC.max_terms + 1))
 

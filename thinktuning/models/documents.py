@@ -13,7 +13,6 @@ from typing import NamedTuple
 from thinktuning.models import families, mixture
 from thinktuning.models.chat import Chat
 from thinktuning.models.config import AnyDocumentsConfig
-from thinktuning.models.families import SLIPS as SLIPS
 from thinktuning.models.families import Derivation
 from thinktuning.models.families import Problem as Problem
 
@@ -69,11 +68,6 @@ def problems(
         if item["question"] not in excluded:
             expression = item["metadata"]["expression"]
             yield Problem(item["question"], expression, int(item["answer"]))
-
-
-def running_total(expression: str) -> str:
-    """Write out a sum step by step: return `4 - 1 = 3 - 7 = -4.` for `4 - 1 - 7`."""
-    return families.derivation(Problem("", expression, 0)).text
 
 
 def answer(value: int) -> str:
