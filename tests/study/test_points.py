@@ -185,6 +185,18 @@ def test_series_are_another_axis(figure, expected):
     assert "series" not in sweep_job(plain, {}).model_dump()  # of a study of before
 
 
+def test_series_are_not_the_x_of_a_figure_that_names_none():
+    """It is the gap, and without one the first axis with numbers."""
+    axes = {"rate": {"key": RATE, "values": [1e-3, 1e-4]}}
+    axes |= {"steps": {"key": "model.max_steps", "values": [5, 6]}}
+    study = swept({"axes": axes, "figure": {"series": "rate"}})
+    assert parse_study(study, "test").points()
+    del study["methods"]["zero_shot_reflect"]
+    assert "sweep.figure.series is 'rate', but must be an axis other" in message(study)
+    study["sweep"]["figure"]["series"] = "steps"
+    assert sweep_job(parse_study(study, "test"), {}).x == "rate"
+
+
 @pytest.mark.parametrize(
     ("base", "named", "said"),
     [

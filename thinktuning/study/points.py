@@ -162,7 +162,7 @@ def check_names(study: "Study", sweep: SweepConfig) -> None:
                 f"sweep.figure.{joining} is given, but x is point: remove one of the two"
             )
     if figure.series:
-        check_series(sweep, x, figure.series)
+        check_series(sweep, x_of(study, sweep), figure.series)
 
 
 def check_series(sweep: SweepConfig, x: str | None, series: str) -> None:
@@ -199,6 +199,12 @@ def baseline_of(study: "Study", sweep: SweepConfig) -> str:
     return sweep.figure.baseline or (gap.plain if gap else study.comparison.baselines[0])
 
 
+def x_of(study: "Study", sweep: SweepConfig) -> str | None:
+    """Return what the figure draws against: its own x, the gap, or the first axis with numbers."""
+    usual = OF_BASE if gap_of(study, sweep) else sweep.numeric()
+    return sweep.figure.x or next(iter(usual), None)
+
+
 def labels_at(study: "Study") -> dict[str, dict[str, str]]:
     """Return what methods are called at points where that is not what the study calls them."""
     usual = labels(study)
@@ -223,7 +229,6 @@ def sweep_job(study: "Study", elsewhere: Mapping[str, dict[str, str]]) -> SweepJ
     if baseline not in comparison.baselines:
         names = [*comparison.baselines, baseline]
         comparison = comparison.model_copy(update={"baselines": names})
-    quantities = [*(OF_BASE if gap else ()), *sweep.numeric(), None]
     chosen = sweep.figure.methods or [m for m in study.trained() if m != baseline]
     return SweepJob(
         study=study.name,
@@ -232,7 +237,7 @@ def sweep_job(study: "Study", elsewhere: Mapping[str, dict[str, str]]) -> SweepJ
         comparison=study.compare_job().model_copy(update={"comparison": comparison}),
         labels_at=labels_at(study),
         gap=gap,
-        x=sweep.figure.x or quantities[0],
+        x=x_of(study, sweep),
         xscale=sweep.figure.xscale,
         join=sweep.figure.join,
         series=sweep.figure.series,
