@@ -8,19 +8,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoKrConfig, LoraConfig, OFTConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria
 from transformers.integrations.neftune import activate_neftune
 
 from tests.helpers.tiny_models import CONFIGS, PAD, VOCABULARY, WORDS, batch, tiny
 from thinktuning.models import decoding, generation
-from thinktuning.models.decodable import is_random
 from thinktuning.models.generation import decoding as ours_inside
 from thinktuning.models.generation import generate
 
 PROMPTS = [[7, 8, 9], [7, 8, 9], [4], [5, 6, 7, 8, 9, 10], [7, 8, 9], [4]]
 ENDS = [1, 2, 3, 4]
-UNSUPPORTED = {"recurrent", "own inputs", "own cache", "longest row"}
+UNSUPPORTED = {  # and why
+    "recurrent": "rows of its cache",
+    "own inputs": "its own way",
+    "own cache": "cache is not dynamic",
+    "longest row": "the longest row",
+}
 SUPPORTED = [name for name in CONFIGS if name not in UNSUPPORTED]
 SAMPLED = dict(do_sample=True, max_new_tokens=24, top_k=0, eos_token_id=ENDS, pad_token_id=PAD)
 
@@ -46,9 +50,8 @@ def assert_as_transformers(model, **how):
 @pytest.fixture
 def reasons(caplog):
     """Why transformers' own loop generated, each time that it did."""
-    caplog.set_level(logging.INFO, logger="thinktuning.models.generation")
-    ours = "thinktuning.models.generation"
-    return lambda: [record.getMessage() for record in caplog.records if record.name == ours]
+    caplog.set_level(logging.INFO, logger=generation.__name__)
+    return lambda: [r.getMessage() for r in caplog.records if r.name == generation.__name__]
 
 
 @pytest.fixture
@@ -239,15 +242,7 @@ def test_with_sharded_weights_all_processes_take_each_step(reasons, monkeypatch)
     assert len(reasons()) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("recurrent", "rows of its cache"),
-        ("own inputs", "its own way"),
-        ("own cache", "cache is not dynamic"),
-        ("longest row", "the longest row"),
-    ],
-)
+@pytest.mark.parametrize(("name", "reason"), UNSUPPORTED.items())
 def test_models_that_ours_does_not_run(name, reason, reasons):
     assert_as_transformers(tiny(name))
     (said,) = reasons()
@@ -258,51 +253,26 @@ def test_dropout_that_is_on_belongs_to_the_sampling(reasons):
     """TRL samples in training mode."""
     assert_as_transformers(copy.deepcopy(tiny("llama")).train())
     assert not reasons()
-    dropping = copy.deepcopy(tiny("absolute positions")).train()  # GPT-2's default: 0.1
-    assert_as_transformers(dropping)
-    attention = copy.deepcopy(tiny("llama")).train()
-    attention.model.layers[1].self_attn.attention_dropout = 0.1
-    assert_as_transformers(attention)
-    router = copy.deepcopy(tiny("llama")).train()
-    router.model.layers[1].mlp.jitter_noise = 0.1  # as a mixture of experts has it
-    assert_as_transformers(router)
+    assert_as_transformers(copy.deepcopy(tiny("absolute positions")).train())  # GPT-2's: 0.1
     noisy = copy.deepcopy(tiny("llama")).train()
     activate_neftune(noisy, 5)
     assert_as_transformers(noisy)
-    residual = copy.deepcopy(tiny("llama")).train()
-    residual.model.layers[1].resid_pdrop = 0.1  # as DBRX has it
-    assert_as_transformers(residual)
+    # as Llama, mixtures of experts and DBRX have them
+    rates = {"self_attn": "attention_dropout", "mlp": "jitter_noise", "": "resid_pdrop"}
+    for place, rate in rates.items():
+        model = copy.deepcopy(tiny("llama")).train()
+        setattr(model.model.layers[1].get_submodule(place), rate, 0.1)
+        assert_as_transformers(model)
     assert ["dropout" in said for said in reasons()] == [True] * 5
-
-
-@pytest.mark.parametrize(
-    ("adapter", "options"),
-    [
-        (LoraConfig, {"lora_dropout": 0.5}),
-        (LoKrConfig, {"r": 2, "rank_dropout": 0.5}),  # a rate per adapter, in a dict
-        (LoKrConfig, {"r": 2, "module_dropout": 0.5}),
-        (OFTConfig, {"oft_block_size": 4, "module_dropout": 0.5}),  # a dropout layer of PEFT's own
-    ],
-)
-def test_dropout_of_an_adapter_is_found(adapter, options):
-    for on in (True, False):
-        rates = {k: v if on or "dropout" not in k else 0.0 for k, v in options.items()}
-        config = adapter(target_modules=["q_proj"], task_type="CAUSAL_LM", **rates)
-        model = get_peft_model(copy.deepcopy(tiny("llama")), config)
-        assert any(map(is_random, model.train().modules())) == on
-        assert not any(map(is_random, model.eval().modules()))
 
 
 @pytest.mark.parametrize("kind", ["lora", "alora", "prompt tuning"])
 def test_peft_models(kind, reasons):
-    from peft import LoraConfig, PromptTuningConfig, get_peft_model
-
-    task = {"task_type": "CAUSAL_LM"}
-    lora = dict(r=4, target_modules="all-linear", init_lora_weights=False, **task)
+    lora = dict(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
     config = {
         "lora": LoraConfig(**lora),
         "alora": LoraConfig(**lora, alora_invocation_tokens=PROMPTS[0][-1:]),
-        "prompt tuning": PromptTuningConfig(num_virtual_tokens=3, **task),
+        "prompt tuning": PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"),
     }[kind]
     with torch.random.fork_rng():
         torch.manual_seed(0)
