@@ -138,14 +138,14 @@ def test_old_log_probabilities_are_computed_only_for_later_steps(likely_eos, tmp
     assert len(seen) == 3
 
 
-@pytest.mark.parametrize("iterations", [1, 2])
-def test_with_dropout_a_ratio_is_1_only_where_it_is_in_trl(likely_eos, tmp_path, iterations):
+@pytest.mark.parametrize(
+    ("iterations", "accumulated", "sampled"),
+    [(1, 1, 2), (2, 2, 1)],  # for two passes within an optimizer step TRL takes those of the update
+)
+def test_with_dropout_a_ratio_is_1_only_where_it_is_in_trl(
+    likely_eos, tmp_path, iterations, accumulated, sampled
+):
     """Two passes differ then: TRL's old log-probabilities are not those of the update."""
-    # for two passes over a batch within an optimizer step, TRL takes those of the update
-    micro = {1: (1, 2), 2: (2, 1)}[iterations]
-    settings = dict(
-        zip(("gradient_accumulation_steps", "steps_per_generation"), micro, strict=True)
-    )
     kept = []
     for kind in (GRPOTrainer, ThinkTuningTrainer):
         trainer = build(
@@ -156,8 +156,9 @@ def test_with_dropout_a_ratio_is_1_only_where_it_is_in_trl(likely_eos, tmp_path,
                 lora_dropout=0.5, target_modules="all-linear", task_type="CAUSAL_LM"
             ),
             num_iterations=iterations,
+            gradient_accumulation_steps=accumulated,
+            steps_per_generation=sampled,
             max_steps=2,
-            **settings,
         )
         seen, compute = [], trainer._compute_loss
         trainer._compute_loss = lambda model, batch, seen=seen, compute=compute: (
@@ -166,7 +167,7 @@ def test_with_dropout_a_ratio_is_1_only_where_it_is_in_trl(likely_eos, tmp_path,
         trainer.train()
         kept.append(seen)
     assert kept[0] == kept[1] == [iterations == 1] * len(kept[0])
-    assert len(kept[0]) == 2 * micro[0]
+    assert len(kept[0]) == 2 * accumulated
 
 
 def test_a_batch_without_effect_changes_nothing(likely_eos, tmp_path):
