@@ -67,9 +67,9 @@ def training_work(job: TrainJob, size: Size, found: Lengths, processes: int) -> 
     if job.algorithm.resamples:
         read += asked * (prompt + found.student + found.teacher)
     prompts = prompt * num_prompts(job, size) * processes
-    update = most = rollouts * training.max_completion_length + prompts
+    update = rollouts * training.max_completion_length + prompts
     if size.layout == "packed" or (size.layout != "padded" and processes == 1):
-        update = min(PADDING * (student + teacher + prompts), most)
+        update = min(PADDING * (student + teacher + prompts), update)
     per_pass = (8 if training.gradient_checkpointing else 6) * n
     steps = training.steps_per_generation // training.gradient_accumulation_steps  # of one pass
     old = 2 * n * (1 if scores_at_once(job) else (steps - 1) / steps)
