@@ -50,3 +50,23 @@ def check_tasks(tasks: Mapping[str, "TaskConfig"]) -> None:
                 f"tasks.{name}.data.{sizes[0][0]} = 1: {FEW_QUESTIONS}; raise it to at least"
                 f" {LEAST_QUESTIONS}"
             )
+
+
+def check_sampling(study: "Study") -> None:
+    """Refuse several answers to a question that are the same, as those without a temperature are.
+
+    Raises:
+        ValueError: names the tasks.
+    """
+    repeated = [
+        name
+        for name, task in study.tasks.items()
+        if task.num_samples > 1 and study.task_evaluation(name).temperature == 0
+    ]
+    if repeated:
+        own = study.tasks[repeated[0]].temperature is not None
+        key = f"tasks.{repeated[0]}" if own else "evaluation"
+        raise ValueError(
+            f"{key}.temperature = 0 gives the same answer each time, but tasks {repeated}"
+            " draw several; set their num_samples to 1"
+        )

@@ -11,8 +11,14 @@ Imports neither torch nor transformers: `thinktuning --help` and the Snakefile i
 
 from typing import Annotated, Self
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo
-from pydantic.functional_validators import AfterValidator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from thinktuning.algorithms import AnyAlgorithmConfig
 from thinktuning.data.config import DataConfig, PromptConfig
@@ -31,7 +37,7 @@ from thinktuning.study.budget import BudgetConfig, check_references
 from thinktuning.study.config import ComparisonConfig, MethodConfig
 from thinktuning.study.effects import check_distinct, check_overrides, labels
 from thinktuning.study.extra import refusal
-from thinktuning.study.faults import check_tasks, unguided
+from thinktuning.study.faults import check_sampling, check_tasks, unguided
 from thinktuning.study.held_out import check_held_out
 from thinktuning.study.jobs import (
     CompareJob,
@@ -90,18 +96,7 @@ class Study(Section):
         check_tasks(self.tasks)
         self._check_references()
         self._check_documents()
-        repeated = [
-            name
-            for name, task in self.tasks.items()
-            if task.num_samples > 1 and self.task_evaluation(name).temperature == 0
-        ]
-        if repeated:
-            own = self.tasks[repeated[0]].temperature is not None
-            key = f"tasks.{repeated[0]}" if own else "evaluation"
-            raise ValueError(
-                f"{key}.temperature = 0 gives the same answer each time, but tasks {repeated}"
-                " draw several; set their num_samples to 1"
-            )
+        check_sampling(self)
         train = self.resources.train
         kinds = {task: spec.answer_kind for task, spec in self.tasks.items()}
         check_references(self.budgets(), self.methods, self.trained())
@@ -112,8 +107,8 @@ class Study(Section):
                 given = (kinds, self.data.answer_kind, train.num_processes)
                 check_held_out(name, job.training.held_out, *given, job.training.rewards)
                 check_sharding(name, job, train)
-            if job.train and (reason := refusal(job.algorithm, job.training)):
-                raise ValueError(f"method {name}: {reason}")
+                if reason := refusal(job.algorithm, job.training):
+                    raise ValueError(f"method {name}: {reason}")
             check_overrides(self, name, job)
         if self.sweep:
             self._points = points_of(self, self.sweep)
