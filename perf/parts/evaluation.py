@@ -50,16 +50,16 @@ def measure(results, directory, num_questions=None):
         path = directory / f"results/data/eval/{task}.jsonl"
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(lines[:num_questions]))
-    for name in ("data/config.json", "data/decontamination.json", "models/base.json"):
-        (directory / "results" / name).touch()
+    (directory / "results/data/decontamination.json").write_text("{}")  # the questions may be fewer
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(directory)]
+    command += ["--snakefile", str(ROOT / "Snakefile"), "--quiet", "all"]
+    configs = ["results/data/config.json", "results/models/base.json"]
+    timed([*command, "-R", *configs, "--", *configs], ROOT)  # of the study that is measured
     age = time.time() - 60
     for path in directory.rglob("*"):  # of one age, so that nothing is made again
         os.utime(path, (age, age))
     targets = [f"results/eval/zero_shot/seed0/{task}/samples.jsonl" for task in study.tasks]
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--directory", str(directory)]
-    command += ["--snakefile", str(ROOT / "Snakefile"), "--rerun-triggers", "mtime"]
-    command += ["--quiet", "all", "--"]
-    workflow = timed([*command, *targets], ROOT)
+    workflow = timed([*command, "--rerun-triggers", "mtime", "--", *targets], ROOT)
     workflow["answers"] = sum(1 for path in targets for _ in read_jsonl(directory / path))
     return {"thinktuning": workflow, "lm_eval": plain(study, directory)}
 

@@ -46,7 +46,7 @@ def run(checks):
     checks.run("base model beside the snapshot", evaluated, checks, study, "zero_shot", base)
     trainings = {}
     for method in ("grpo", "thinktuning"):  # both at once: the model is too small to fill a GPU
-        steps = {"max_steps": 4, "save_steps": 2} if checks.small else {}
+        steps = {"max_steps": 4, "save_steps": 2, "warmup_steps": 0} if checks.small else {}
         trainings[method] = Training(checks, study, method, method, steps)
     deterministic = checks.directory / "deterministic"
     deterministic.mkdir()
@@ -121,7 +121,7 @@ class Resumed:
     def __init__(self, checks, study, name, environment):
         steps = {"max_steps": 20, "save_steps": 4}
         if checks.small:
-            steps = {"max_steps": 8, "save_steps": 2}
+            steps = {"max_steps": 8, "save_steps": 2, "warmup_steps": 0}
         label = name.replace(" ", "_")
         make = [checks, study, "thinktuning"]
         self.whole = Training(*make, f"whole-{label}", steps, environment)
