@@ -11,7 +11,7 @@ from typing import Any
 
 from thinktuning.analysis.results import evaluations, read_json, runs
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import sha256
+from thinktuning.io.files import check_recorded
 from thinktuning.io.provenance import fingerprint
 from thinktuning.study.jobs import CompareJob
 
@@ -144,21 +144,17 @@ def check_unchanged(path: Path, recorded: str | None, record: str) -> None:
     """Refuse a file that is not the recorded one: it was changed or cut, or is another's.
 
     Args:
-        path: the file; a missing one is for its reader to report.
+        path: the file.
         recorded: its hash; results of earlier versions have none.
         record: the name of the file beside it that has the hash.
 
     Raises:
         StudyError: names the file.
     """
-    if recorded and path.is_file() and sha256(path) != recorded:
-        again = f"delete it and run `snakemake {path}`"
-        if path.name == "config.json":
-            again = f"run `snakemake -R {path}`"
-        raise StudyError(
-            f"{path}: is not the file that {record} beside it describes: it was changed, cut or"
-            f" copied from elsewhere; {again}"
-        )
+    again = f"delete it and run `snakemake {path}`"
+    if path.name == "config.json":
+        again = f"run `snakemake -R {path}`"
+    check_recorded(path, recorded, f"{record} beside it", f"from elsewhere; {again}")
 
 
 def column(found: Mapping[Path, Mapping[str, str | None]], name: str) -> Hashes:

@@ -6,7 +6,7 @@ from typing import Any
 
 from thinktuning.grading.answers import AnswerKind, parse_gold
 from thinktuning.io.errors import StudyError
-from thinktuning.io.files import read_jsonl, sha256
+from thinktuning.io.files import check_recorded, read_jsonl
 
 
 def read_questions(data: Path, kind: AnswerKind) -> list[dict[str, Any]]:
@@ -58,12 +58,11 @@ def check_unchanged(data: Path) -> None:
         except (OSError, ValueError, AttributeError):
             continue
         made = recorded.get(data.relative_to(directory).as_posix())
-        if made and data.is_file() and sha256(data) != made:
-            raise StudyError(
-                f"{data}: is not the file that {record} describes: it was changed, cut or copied"
-                " after `thinktuning data` wrote it; change the study's data instead, and run"
-                " `snakemake -R data`"
-            )
+        why = (
+            "after `thinktuning data` wrote it; change the study's data instead, and run"
+            " `snakemake -R data`"
+        )
+        check_recorded(data, made, str(record), why)
 
 
 def is_prepared(name: str, value: Any) -> bool:

@@ -107,6 +107,24 @@ def numbered_lines(path: str | Path, *, growing: bool = False) -> Iterator[tuple
         raise StudyError(f"{path}:{number}: is not UTF-8 text ({error.reason})") from None
 
 
+def check_recorded(path: Path, recorded: str | None, record: str, why: str) -> None:
+    """Refuse a file that is not the one of which another file has the hash.
+
+    Args:
+        path: the file; a missing one is for its reader to report.
+        recorded: its hash; None if an earlier version kept none.
+        record: names the file with the hash.
+        why: ends the message: how it may have been copied, and what to do.
+
+    Raises:
+        StudyError: names the file.
+    """
+    if recorded and path.is_file() and sha256(path) != recorded:
+        raise StudyError(
+            f"{path}: is not the file that {record} describes: it was changed, cut or copied {why}"
+        )
+
+
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object; refuse a key that is there twice, of which Python keeps the last."""
     found = dict(pairs)
