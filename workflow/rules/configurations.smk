@@ -18,6 +18,12 @@ def resolved(job):
     return to_json(sealed(job, Path(".snakemake/thinktuning_sha256.json")))
 
 
+def is_forced(*names):
+    """Return whether `-F`, or `-R` with one of these rules or files, asks to make it again."""
+    options = workflow.dag_settings
+    return options.forceall or not set(map(os.path.normpath, options.forcerun)).isdisjoint(names)
+
+
 def unless_foreign(path, configuration, results):
     """Return the input function of a `resolve_*` rule: no input, but a check of what is there.
 
@@ -37,8 +43,7 @@ def unless_foreign(path, configuration, results):
 
     def check(wildcards):
         file, made = (each.format(**dict(wildcards.items())) for each in (path, results))
-        options = workflow.dag_settings
-        if options.forceall or file in set(map(os.path.normpath, options.forcerun)):
+        if is_forced(file):
             return []
         record = workflow.persistence.metadata(IOFile(file))
         why = "Snakemake has no record of its making"
@@ -73,8 +78,7 @@ def refuse_changed(path):
     Raises:
         SystemExit: names the file; for the reason see `unless_foreign`.
     """
-    options = workflow.dag_settings
-    if options.forceall or {"data", path} & set(options.forcerun):
+    if is_forced("data", path):
         return
     try:
         check_unchanged(Path(path))
