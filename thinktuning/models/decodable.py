@@ -8,7 +8,7 @@ from transformers import DynamicCache, GenerationMixin
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation import stopping_criteria as criteria
 
-from thinktuning.models.layouts import LONGEST_ROW, rope_kinds
+from thinktuning.models.layouts import LONGEST_ROW, finds_invocations, rope_kinds
 
 LAYERS = {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}  # whose rows can be selected
 OPTIONS = {"use_cache", "logits_to_keep"}
@@ -56,15 +56,6 @@ def check_model(model: Any, device: torch.device) -> None:
         raise UnsupportedError("its adapter looks for its invocation in each row of the batch")
     if any(map(is_random, model.modules())):
         raise UnsupportedError("its dropout or noise is on, and takes part in the sampling")
-
-
-def finds_invocations(model: Any) -> bool:
-    """Return whether a model has an adapter that is on only after certain tokens of a row (aLoRA).
-
-    PEFT tells its layers where these stand, a number for each row of the batch.
-    """
-    adapters = getattr(model, "peft_config", None) or {}
-    return any(getattr(one, "alora_invocation_tokens", None) for one in adapters.values())
 
 
 def is_random(module: Any) -> bool:

@@ -53,6 +53,15 @@ def rope_kinds(config: Any) -> set[str]:
     return {rope["rope_type"] for rope in each if "rope_type" in rope}
 
 
+def finds_invocations(model: Any) -> bool:
+    """Return whether a model has an adapter that is on only after certain tokens of a row (aLoRA).
+
+    PEFT tells its layers where these stand, a number for each row of the batch.
+    """
+    adapters = getattr(model, "peft_config", None) or {}
+    return any(getattr(one, "alora_invocation_tokens", None) for one in adapters.values())
+
+
 def _defined_in(model: Any) -> str:
     """Return the module of a model's class; FSDP2 derives one of its own from it."""
     modules = (kind.__module__ for kind in type(model).__mro__)

@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from trl import GRPOTrainer
 
-from thinktuning.models.layouts import Layout, layout_of
+from thinktuning.models.layouts import Layout, finds_invocations, layout_of
 from thinktuning.trainer.packing import Row, cheapest_bins, pieces_of, width_of
 
 ATTENTION = 6  # in bins of 6 * hidden_size, attention costs as much as everything else
@@ -81,9 +81,9 @@ class UnpaddedTrainer(GRPOTrainer):
         if id(base) not in known:
             layout = layout_of(base)
             adapter = getattr(self.accelerator.unwrap_model(model), "active_peft_config", None)
-            reads_rows = getattr(adapter, "alora_invocation_tokens", None)
             by_length = self.args.neftune_noise_alpha  # its noise depends on the number of columns
-            if getattr(adapter, "is_prompt_learning", False) or reads_rows or by_length:
+            by_row = getattr(adapter, "is_prompt_learning", False) or finds_invocations(base)
+            if by_row or by_length:
                 layout = "padded"
             if layout in ("packed", "trimmed") and not self._keeps(model, base, layout):
                 name = type(base).__name__
